@@ -41,7 +41,7 @@ def compare(manifest: Path, options: argparse.Namespace) -> None:
     """Print wall and processor time of a token in each batch, and what a batch gains."""
     import composer
     from composer.core.placement import Placement
-    from composer.generation.decoder import Prompt
+    from composer.generation.decoder import DecoderInput
     from composer.runtime.profile import Profile
 
     profile = Profile(Placement(threads=options.threads))
@@ -52,7 +52,7 @@ def compare(manifest: Path, options: argparse.Namespace) -> None:
         prompts = []
         for number in range(max(BATCHES)):
             ids = random.integers(0, 256, options.prompt - 5 * number)
-            prompts.append(Prompt({"embeds": decoder.embed(ids)}))
+            prompts.append(DecoderInput({"embeds": decoder.embed(ids)}))
         groups = {
             count: [decoder.decoder.prefill(prompt) for prompt in prompts[:count]]
             for count in BATCHES

@@ -92,7 +92,7 @@ def report(line: str, data: dict[str, Any], peak: int) -> None:
 def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
     """Write the weights piece by piece, config.json last."""
     from composer.components.checkpoints.gemma4.config import read_settings
-    from composer.components.checkpoints.gemma4.layout import layout
+    from composer.components.checkpoints.gemma4.layout import tensor_shapes
     from composer.components.checkpoints.packing import PROJECTIONS
 
     settings, problems = read_settings(config, {})
@@ -100,7 +100,7 @@ def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     tensors: list[tuple[str, str, tuple[int, ...]]] = []
-    for name, sizes in layout(settings).items():
+    for name, sizes in tensor_shapes(settings).items():
         shape, path = tuple(size.value for size in sizes), name.removesuffix(".weight")
         if path.rpartition(".")[2] in PROJECTIONS:
             rows, columns = shape

@@ -96,13 +96,13 @@ def write_adapter(folder: Path, config: dict[str, Any]) -> None:
     from safetensors.numpy import save_file
 
     from composer.components.checkpoints.gemma4.config import read_settings
-    from composer.components.checkpoints.gemma4.layout import layout
+    from composer.components.checkpoints.gemma4.layout import tensor_shapes
     from composer.components.checkpoints.packing import PROJECTIONS
 
     settings, _ = read_settings(config, {})
     assert settings
     random, tensors = np.random.default_rng(0), {}
-    for name, sizes in layout(settings).items():
+    for name, sizes in tensor_shapes(settings).items():
         path = name.removesuffix(".weight")
         if path.rpartition(".")[2] in PROJECTIONS:
             outputs, inputs = (size.value for size in sizes)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from composer.formats.safetensors_writer import NewTensor, SafetensorsWriter
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 WIDTH, FFN, HEADS, HEAD, ROWS = 4096, 12288, 32, 128, 151_936
 SHARD = 4_000_000_000
@@ -100,7 +100,7 @@ def write_model(folder: Path, nbytes: float) -> int:
     index = json.dumps({"weight_map": places})
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": layers}))
-    tokenizer = shipped("bundles") / "mega-asr-mini" / "tokenizer" / "tokenizer.json"
+    tokenizer = shipped_folder("bundles") / "mega-asr-mini" / "tokenizer" / "tokenizer.json"
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
     return sum(each.nbytes for each in tensors)
 

@@ -53,16 +53,16 @@ class Encoder:
     def shapes(self, layers: int) -> dict[str, list[int]]:
         """Return the shape of each tensor under its name in a file."""
         if self.use == "meralion":
-            from composer.components.checkpoints.meralion.layout import stored_name, tensors
+            from composer.components.checkpoints.meralion.layout import stored_name, tensor_shapes
 
             wanted = {
                 stored_name(name, published=True): sizes
-                for name, sizes in tensors(layers, small=False)
+                for name, sizes in tensor_shapes(layers, small=False)
             }
         else:
             from composer.components.checkpoints.gemma4_audio import layout
 
-            wanted = dict(layout.tensors(layers, clipped=True))
+            wanted = dict(layout.tensor_shapes(layers, clipped=True))
         return {
             name: [int(size) if size.isdigit() else self.sizes[size] for size in sizes.split()]
             for name, sizes in wanted.items()

@@ -4,9 +4,9 @@ from composer.core.safe_path import leave_working_folder
 
 leave_working_folder("composer")  # before any import that a module there could stand in for
 
-from composer.core.telemetry import send_nothing  # noqa: E402
+from composer.core.telemetry import disable_telemetry  # noqa: E402
 
-send_nothing()  # before any import of a library that reports its users
+disable_telemetry()  # before any import of a library that reports its users
 
 from functools import cache  # noqa: E402
 from importlib import import_module  # noqa: E402
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.formats.audio.waveform import Audio as Audio
     from composer.formats.image.picture import Picture as Picture
     from composer.formats.image.reading import read_picture as read_picture
-    from composer.graph.checked import Report as Report
+    from composer.graph.checked import CheckResult as CheckResult
     from composer.jobs.align import Alignment as Alignment
     from composer.jobs.align import align as align
     from composer.jobs.benchmark import Benchmark as Benchmark
@@ -60,15 +60,15 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.explain import explain as explain
     from composer.jobs.licences import Licences as Licences
     from composer.jobs.licences import licences as licences
-    from composer.jobs.lock import Locked as Locked
+    from composer.jobs.lock import LockResult as LockResult
     from composer.jobs.lock import lock as lock
     from composer.jobs.lock import verify as verify
-    from composer.jobs.progress import Progress as Progress
-    from composer.jobs.publish import Published as Published
+    from composer.jobs.progress import JobProgress as JobProgress
+    from composer.jobs.publish import PublishResult as PublishResult
     from composer.jobs.publish import publish as publish
-    from composer.jobs.pull import Pulled as Pulled
+    from composer.jobs.pull import PullResult as PullResult
     from composer.jobs.pull import pull as pull
-    from composer.jobs.quantize import Quantized as Quantized
+    from composer.jobs.quantize import QuantizeResult as QuantizeResult
     from composer.jobs.quantize import quantize as quantize
     from composer.jobs.record import record as record
     from composer.jobs.transcribe import transcribe as transcribe

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import composer
-from composer.cli.verbs import load_verb, verbs
-from composer.jobs.explain import titles
+from composer.cli.verbs import load_verb, verb_names
+from composer.jobs.explain import error_titles
 from composer.manifest.schema import schema_text
 from scripts.draw_architecture import architecture
 from scripts.examples import output
@@ -59,14 +59,14 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield IMAGES / "architecture.svg", architecture()
     # A variant that names its backends, so that the picture is the same on every machine.
     yield IMAGES / "graph.svg", output("composer show mega-asr-mini --variant mlx --format svg")
-    for code in titles():
+    for code in error_titles():
         yield PAGES / f"{code}.md", error_page(code, (PAGES / f"{code}.md").read_text())
 
 
 def cli_page(text: str) -> str:
     """Return the page with what each command does; its options are left to `--help`."""
     parts = [text.partition("\n\n## ")[0]]
-    for name in verbs():
+    for name in verb_names():
         docstring = inspect.cleandoc(load_verb(name).help)
         description, _, example = docstring.partition("\n\nExample: ")
         paragraphs = [" ".join(each.split()) for each in description.split("\n\n")]
@@ -105,7 +105,9 @@ def index_page() -> str:
     """Return the list of codes by family."""
     parts = ["# Errors and warnings", "`composer explain CODE` prints these pages in a terminal."]
     for family, title in FAMILIES.items():
-        entries = [f"- [{c}]({c}.md) {t}" for c, t in titles().items() if c.startswith(family)]
+        entries = [
+            f"- [{c}]({c}.md) {t}" for c, t in error_titles().items() if c.startswith(family)
+        ]
         if entries:
             parts.append(f"## {title}\n\n" + "\n".join(entries))
     return "\n\n".join(parts) + "\n"

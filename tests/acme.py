@@ -168,11 +168,11 @@ def acme(tmp_path, monkeypatch):
     folder.mkdir()
     install(folder, ENTRIES, MODULE)
     monkeypatch.syspath_prepend(folder)
-    registry.refresh()
+    registry.rediscover()
     yield
     sys.modules.pop("acme_local", None)
     monkeypatch.undo()
-    registry.refresh()
+    registry.rediscover()
 
 
 @pytest.fixture

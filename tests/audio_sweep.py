@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from composer.core.errors import ComposerError
-from composer.formats.audio.container import container as kind_of
+from composer.formats.audio.container import container_of as kind_of
 from composer.formats.audio.reading import read_audio
 
 RATES = ("16000", "48000", "44100", "8000")

@@ -260,10 +260,10 @@ outputs: {text: $answer.text}
 def fakes() -> Any:
     """Register the fake components for one test."""
     for each in FAKES:
-        registry.add(each)
+        registry.register_component(each)
     yield
     for each in FAKES:
-        registry.remove(each.name)
+        registry.unregister_component(each.name)
 
 
 def write(folder: Path, text: str = BUNDLE, *changes: tuple[str, str]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 import composer
 from composer import ComposerError
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 RATE = 16_000
 
@@ -31,7 +31,7 @@ def copied(tmp_path):
     """Return a copy of a miniature to damage."""
 
     def make(name="mega-asr-mini"):
-        return Path(shutil.copytree(shipped("bundles") / name, tmp_path / name))
+        return Path(shutil.copytree(shipped_folder("bundles") / name, tmp_path / name))
 
     return make
 
@@ -39,7 +39,7 @@ def copied(tmp_path):
 @pytest.fixture(scope="module")
 def unsplit(tmp_path_factory):
     """Return the first miniature with a manifest that runs any clip whole, even silence."""
-    folder = shipped("bundles") / "mega-asr-mini"
+    folder = shipped_folder("bundles") / "mega-asr-mini"
     text = (folder / "bundle.yaml").read_text()
     path = tmp_path_factory.mktemp("unsplit") / "bundle.yaml"
     path.write_text(without_split(text))
@@ -60,7 +60,7 @@ def noise(seconds):
 
 
 def clips(name):
-    return sorted((shipped("bundles") / name / "clips").glob("*.flac"))
+    return sorted((shipped_folder("bundles") / name / "clips").glob("*.flac"))
 
 
 def problems(run, *arguments, **given):

@@ -150,7 +150,7 @@ def wrong_knob(rng: random.Random, data: Data) -> Any:
     names = [name for name, each in data["components"].items() if "use" in each]
     name = rng.choice(names)
     use = data["components"][name]["use"]
-    kinds = registry.family(use) or {"": use}
+    kinds = registry.family_kinds(use) or {"": use}
     fields = registry.component(rng.choice(list(kinds.values()))).Config.model_fields
     if not fields:
         return None
@@ -165,7 +165,7 @@ def wrong_option(rng: random.Random, data: Data) -> Any:
     if at is None:
         return None
     method = get(data, at).partition(".")[2]
-    kinds = [registry.component(each) for each in registry.names()]
+    kinds = [registry.component(each) for each in registry.component_names()]
     signatures = [kind.methods[method] for kind in kinds if method in kind.methods]
     options = {option for signature in signatures for option in signature.options}
     if not options:

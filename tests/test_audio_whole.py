@@ -215,7 +215,7 @@ def test_a_wav_of_more_than_four_gigabytes_is_given_to_its_decoder_whole(tmp_pat
         file.write(with_data_size(start, length % 2**32)[: at + 8])
         file.truncate(at + 8 + length)
     with path.open("rb") as file:
-        (part,), fault = riff.layout(file, path.stat().st_size)
+        (part,), fault = riff.find_wav_parts(file, path.stat().st_size)
         assert fault is None
         assert part.frames.stated == length // 32
         with soundfile.SoundFile(part.file) as sound:

@@ -13,11 +13,11 @@ import soundfile
 from composer import BundleOptions, ComposerError
 from composer.benchmarking import benchmark_child
 from composer.benchmarking import measure as measuring
-from composer.benchmarking.benchmark_child import Case, Session, peak
-from composer.benchmarking.measure import Measured, RunCounts, measure
-from composer.benchmarking.process import Process, Run, Start
-from composer.benchmarking.report import differing, ratios, report_json, report_text
-from composer.benchmarking.spread import ratio, spread
+from composer.benchmarking.benchmark_child import BenchmarkCase, BenchmarkSession, peak_memory
+from composer.benchmarking.measure import BundleTimings, RunCounts, measure
+from composer.benchmarking.process import BundleProcess, RunTiming, StartTiming
+from composer.benchmarking.report import differing_outputs, report_json, report_text, timing_ratios
+from composer.benchmarking.spread import ratio_spread, spread_of
 from tests.fakes import write
 
 MELS = """\
@@ -37,11 +37,11 @@ assert 60e6 < peak() < 200e6, peak()
 
 def run(seconds=2.0, text="yes", first=0.5, rate=10.0, **nodes):
     outputs = {"text": text}
-    return Run(seconds, first, rate, nodes or {"answer": 1.5}, 3, "stop", outputs, 40_000_000)
+    return RunTiming(seconds, first, rate, nodes or {"answer": 1.5}, 3, "stop", outputs, 40_000_000)
 
 
 def start(load=1.0, of=None):
-    return Start(0.1, 0.2, load, {"echo": load / 2}, 30_000_000, of or run())
+    return StartTiming(0.1, 0.2, load, {"echo": load / 2}, 30_000_000, of or run())
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def given(tmp_path):
 
 
 def test_a_session_runs_and_reports_each_part(fakes, tmp_path, given):
-    session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
+    session = BenchmarkSession(BenchmarkCase(BundleOptions(str(write(tmp_path))), inputs=given))
     assert set(session.startup) == {"check", "load", "components"}
     assert set(session.startup["components"]) == {"frames", "widen", "ask", "echo"}
     answer = session.run()
@@ -65,7 +65,7 @@ def test_a_session_runs_and_reports_each_part(fakes, tmp_path, given):
 
 def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given, monkeypatch):
     """The clock is read when a run begins, at each of its two texts, and at its end."""
-    session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
+    session = BenchmarkSession(BenchmarkCase(BundleOptions(str(write(tmp_path))), inputs=given))
     clock = iter([100.0, 105.0, 105.5, 109.0])
     monkeypatch.setattr(benchmark_child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     answer = session.run()
@@ -77,24 +77,24 @@ def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given
 def test_options_and_an_output_that_is_no_text(fakes, tmp_path, given):
     path = write(tmp_path)
     path.write_text(path.read_text().replace("outputs: {", "outputs: {soft: $soft, "))
-    answer = Session(
-        Case(BundleOptions(str(path)), inputs=given, options={"answer": {"max_tokens": 1}})
+    answer = BenchmarkSession(
+        BenchmarkCase(BundleOptions(str(path)), inputs=given, options={"answer": {"max_tokens": 1}})
     ).run()
     assert (answer["tokens"], answer["rate"]) == (1, None)
     assert answer["outputs"]["soft"].startswith("float32 [4, 4] sha256:")
-    again = Session(Case(BundleOptions(str(path)), inputs=given)).run()
+    again = BenchmarkSession(BenchmarkCase(BundleOptions(str(path)), inputs=given)).run()
     assert again["outputs"]["soft"] == answer["outputs"]["soft"]
 
 
 def test_the_peak_of_a_child_is_its_own():
     subprocess.run([sys.executable, "-c", PEAK], check=True)
-    assert peak() > 10_000_000
+    assert peak_memory() > 10_000_000
 
 
 def test_a_process_starts_runs_and_ends(tmp_path, given):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
-    process = Process(Case(BundleOptions(str(path)), inputs=given))
+    process = BundleProcess(BenchmarkCase(BundleOptions(str(path)), inputs=given))
     assert process.start.seconds > process.start.python > 0
     assert process.start.first == process.start.run.seconds  # nothing streams
     again = process.run()
@@ -116,11 +116,11 @@ def test_what_a_process_refuses_is_reported_as_it_is(tmp_path):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
     with pytest.raises(ComposerError) as error_text:
-        Process(Case(BundleOptions(str(path))))
+        BundleProcess(BenchmarkCase(BundleOptions(str(path))))
     assert str(error_text.value).startswith("R541 input 'audio' (audio) is not given")
     path.write_text(MELS.replace("mels: 8", "mells: 8"))
     with pytest.raises(ComposerError) as error_text:
-        Process(Case(BundleOptions(str(path))))
+        BundleProcess(BenchmarkCase(BundleOptions(str(path))))
     assert error_text.value.problems[0].place.line == 3
 
 
@@ -140,9 +140,10 @@ def test_turns_go_forth_and_back_and_the_first_do_not_count(monkeypatch):
         def close(self):
             called.append(f"close {self.name}")
 
-    monkeypatch.setattr(measuring, "Process", Fake)
+    monkeypatch.setattr(measuring, "BundleProcess", Fake)
     (a, b) = measure(
-        [Case(BundleOptions("a")), Case(BundleOptions("b"))], RunCounts(starts=1, runs=2, warmup=1)
+        [BenchmarkCase(BundleOptions("a")), BenchmarkCase(BundleOptions("b"))],
+        RunCounts(starts=1, runs=2, warmup=1),
     )
     assert called == [
         "open a", "open b", "close b", "open b", "close a", "open a",
@@ -166,34 +167,36 @@ def test_a_process_that_fails_leaves_none_behind(monkeypatch):
         def close(self):
             closed.append(self)
 
-    monkeypatch.setattr(measuring, "Process", Fake)
+    monkeypatch.setattr(measuring, "BundleProcess", Fake)
     with pytest.raises(ComposerError):
-        measure([Case(BundleOptions("a")), Case(BundleOptions("b"))], RunCounts())
+        measure([BenchmarkCase(BundleOptions("a")), BenchmarkCase(BundleOptions("b"))], RunCounts())
     assert len(closed) == 1
 
 
 def test_spread():
-    assert spread([3.0]).low == spread([3.0]).high == 3.0
-    found = spread([4.0, 1.0, 2.0, 3.0, 5.0])
+    assert spread_of([3.0]).low == spread_of([3.0]).high == 3.0
+    found = spread_of([4.0, 1.0, 2.0, 3.0, 5.0])
     assert (found.low, found.median, found.high) == (2.0, 3.0, 4.0)
-    assert ratio([2.0, 9.0], [1.0, 3.0]).values == (2.0, 3.0)
-    assert ratio([1.0], [0.0]) is None
+    assert ratio_spread([2.0, 9.0], [1.0, 3.0]).values == (2.0, 3.0)
+    assert ratio_spread([1.0], [0.0]) is None
 
 
 def test_figures():
-    measured = Measured("mine", [start()], [run(2.0), run(4.0)], audio=8.0)
+    measured = BundleTimings("mine", [start()], [run(2.0), run(4.0)], audio=8.0)
     found = measured.figures()
     assert found["start"] == [pytest.approx(0.1 + 0.2 + 1.0 + 0.5)]
     assert found["start load echo"] == [0.5]
     assert found["run rest"] == [0.5, 2.5]
     assert found["real-time factor"] == [0.25, 0.5]
     assert found["tokens/s"] == [10.0, 10.0]
-    silent = Measured("mine", [start()], [run(first=None, rate=None)]).figures()
+    silent = BundleTimings("mine", [start()], [run(first=None, rate=None)]).figures()
     assert not {"first token", "tokens/s", "real-time factor"} & silent.keys()
 
 
 def test_the_table_of_one():
-    text = report_text([Measured("mine", [start()], [run(2.0), run(4.0)], 8.0)], RunCounts(1, 2))
+    text = report_text(
+        [BundleTimings("mine", [start()], [run(2.0), run(4.0)], 8.0)], RunCounts(1, 2)
+    )
     assert text.splitlines() == [
         "starts: 1, runs: 2, before them without counting: 1 of each; 8.00 s of audio; medians "
         "(quartiles)",
@@ -220,9 +223,9 @@ def test_the_table_of_one():
 
 
 def test_two_are_reported_by_their_ratios_and_their_outputs():
-    one = Measured("one", [start()], [run(2.0), run(4.0)])
-    other = Measured("two", [start()], [run(6.0), run(4.0)])
-    assert ratios(one, other)["run"].values == (3.0, 1.0)
+    one = BundleTimings("one", [start()], [run(2.0), run(4.0)])
+    other = BundleTimings("two", [start()], [run(6.0), run(4.0)])
+    assert timing_ratios(one, other)["run"].values == (3.0, 1.0)
     text = report_text([one, other], RunCounts(1, 2)).splitlines()
     assert text[2].split() == ["one", "two", "ratio"]
     assert next(line for line in text if line.startswith("run")).endswith("2.00 (1.50 to 2.50)")
@@ -231,10 +234,13 @@ def test_two_are_reported_by_their_ratios_and_their_outputs():
 
 
 def test_other_outputs_are_never_kept_quiet():
-    one, other = Measured("one", [start()], [run()]), Measured("two", [start()], [run(text="no")])
+    one, other = (
+        BundleTimings("one", [start()], [run()]),
+        BundleTimings("two", [start()], [run(text="no")]),
+    )
     assert not other.steady
-    odd = Measured("two", [start(of=run(text="no"))], [run(text="no")])
-    assert differing(one, odd) == ["text"]
+    odd = BundleTimings("two", [start(of=run(text="no"))], [run(text="no")])
+    assert differing_outputs(one, odd) == ["text"]
     text = report_text([one, odd], RunCounts(1, 1)).splitlines()
     assert text[-3:] == ["the outputs DIFFER: text", "  one: yes", "  two: no"]
     assert "outputs NOT the same in every run" in report_text([other], RunCounts(1, 1))

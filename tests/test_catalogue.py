@@ -11,12 +11,12 @@ from composer.checker import check_variant
 from composer.cli import main
 from composer.core.errors import ComposerError
 from composer.manifest import read_manifest
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 from composer.sources.catalogue import Catalogue, catalogue
 from composer.sources.default_manifests import default_manifests
 from composer.sources.hub import is_id, parse_id, split_file_part
 from composer.sources.resolve import find_bundle
-from composer.sources.shipped import CATALOGUE, shipped, shipped_bundles
+from composer.sources.shipped import CATALOGUE, shipped_bundles, shipped_folder
 from tests import releases, replica
 
 ROOT = Path(__file__).parent.parent
@@ -248,7 +248,7 @@ def test_every_command_refuses_what_is_planned(command, capsys):
 
 
 def test_the_catalogue_is_strict():
-    data = read(shipped("bundles") / CATALOGUE).data
+    data = read_document_file(shipped_folder("bundles") / CATALOGUE).data
     assert Catalogue.model_validate(data) == catalogue()
     for wrong in ({"bundles": {"x": {"verified": ["said"]}}, "planned": {}}, {**data, "more": 1}):
         with pytest.raises(ValueError, match="validation error"):
@@ -263,7 +263,7 @@ def test_a_broken_shipped_manifest_is_not_hidden(tmp_path, monkeypatch):
     broken.write_text("composer: 1\nname: [")
     monkeypatch.setattr(module, "shipped_bundles", lambda: {"broken": broken})
     with pytest.raises(ComposerError, match=r"broken\.yaml"):
-        module.published()
+        module.published_bundles()
 
 
 def test_every_default_manifest_is_in_the_catalogue():

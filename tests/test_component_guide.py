@@ -21,7 +21,7 @@ from composer.formats import Headers
 from composer.formats.audio.waveform import Audio
 from composer.generation.engine import Decoder, Request
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from composer.manifest.schema import bundle_schema, schema_text
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "guides" / "components.md").read_text()
@@ -46,11 +46,11 @@ def package(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text("\n".join(lines))
     (tmp_path / "site" / "example_package.py").write_text("\n".join(blocks("python")))
     monkeypatch.syspath_prepend(tmp_path / "site")
-    registry.refresh()
+    registry.rediscover()
     yield
     sys.modules.pop("example_package", None)
     monkeypatch.undo()
-    registry.refresh()
+    registry.rediscover()
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_what_the_guide_names_is_there():
     shown = {"requires", "accepts", "placement_keys", "backend", "facts", "load"}
     assert shown <= named & set(vars(Component))
     assert {"compile"} <= named & set(vars(Backend))
-    for kind in (Audio, Location, Problem, Request, Sampling, Stop):
+    for kind in (Audio, Location, Problem, Request, Sampling, StopRules):
         assert {each.name for each in fields(kind)} <= named, kind
     assert {"frames", "seconds", "resample"} <= named & set(vars(Audio))
 

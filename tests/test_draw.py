@@ -10,7 +10,7 @@ from composer.checker import check_variant
 from composer.drawing.layout import GAP, lay_out
 from composer.drawing.mermaid import _escape, mermaid
 from composer.drawing.svg import svg
-from composer.drawing.text import size
+from composer.drawing.text import format_bytes
 from tests.fakes import BUNDLE, write
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -147,7 +147,7 @@ def test_any_graph_can_be_laid_out(data):
      (123_456_789_012, "123 GB")],
 )  # fmt: skip
 def test_size(nbytes, text):
-    assert size(nbytes) == text
+    assert format_bytes(nbytes) == text
 
 
 def test_a_text_that_xml_forbids_is_replaced():

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_without_the_package_there_is_nothing_of_it(tmp_path):
-    assert "acme" not in registry.backends()
-    assert "turn" not in registry.operators()
+    assert "acme" not in registry.backend_names()
+    assert "turn" not in registry.operator_names()
     with pytest.raises(composer.ComposerError) as error_text:
         composer.load(write(tmp_path, BUNDLE))
     message = str(error_text.value)
@@ -39,12 +39,12 @@ def test_doctor_probes_it(acme, cli):
 def test_a_backend_that_does_not_import_is_one_line_of_doctor(tmp_path, monkeypatch, cli):
     install(tmp_path, ENTRIES, "raise ImportError('no driver')")
     monkeypatch.syspath_prepend(tmp_path)
-    registry.refresh()
+    registry.rediscover()
     try:
         code, out, _ = cli("doctor")
     finally:
         monkeypatch.undo()
-        registry.refresh()
+        registry.rediscover()
     assert code == 5
     assert "! acme: ImportError: no driver\n" in out
     assert "  ONNX Runtime: " in out
@@ -114,7 +114,7 @@ def test_identity_names_its_packages(acme):
 def test_families_run_on_it_and_it_suits_best(acme):
     from composer.checker.backend_choice import candidates
 
-    assert "acme.meralion" in registry.names()
+    assert "acme.meralion" in registry.component_names()
     first = candidates("meralion", "speech", {})[0]
     assert (first.kind, first.reason) == ("acme.meralion", "there is a board")
 
@@ -126,10 +126,10 @@ def broken(tmp_path, monkeypatch):
     folder.mkdir()
     install(folder, ENTRIES, "raise ImportError('no driver')")
     monkeypatch.syspath_prepend(folder)
-    registry.refresh()
+    registry.rediscover()
     yield
     monkeypatch.undo()
-    registry.refresh()
+    registry.rediscover()
 
 
 def test_a_broken_backend_breaks_no_bundle_that_can_do_without(broken):
@@ -159,7 +159,7 @@ def test_a_name_of_two_packages_is_refused(acme, tmp_path, monkeypatch):
     entry = "[composer.operators]\nturn = rival:turn\n"
     (other / "rival-1.dist-info" / "entry_points.txt").write_text(entry)
     monkeypatch.syspath_prepend(other)
-    registry.refresh()
+    registry.rediscover()
     (problem, *_) = composer.check(write(tmp_path, BUNDLE)).problems
     assert problem.message == (
         "'turn' is installed but cannot be imported: ValueError: several packages provide it: "
@@ -183,14 +183,14 @@ def test_a_network_of_a_family_runs_on_it_unchanged(acme):
 def test_an_entry_point_of_another_name_is_refused(tmp_path, monkeypatch):
     install(tmp_path, "[composer.operators]\nspin = acme_local:turn\n", MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    registry.refresh()
+    registry.rediscover()
     try:
         with pytest.raises(ValueError, match="its entry point is named spin, and it itself turn"):
             registry.operator("spin")
     finally:
         sys.modules.pop("acme_local", None)
         monkeypatch.undo()
-        registry.refresh()
+        registry.rediscover()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 import composer
 from composer.core import registry
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.miniatures import (
     RATE,
     clips,
@@ -28,7 +28,7 @@ from tests.miniatures import (
 
 __all__ = ["copied", "elderwise", "mega", "unsplit"]
 
-MEGA = shipped("bundles") / "mega-asr-mini"
+MEGA = shipped_folder("bundles") / "mega-asr-mini"
 RUN_PROMPT = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
 TESTS = Path(__file__).parent
 FILES, GEMMA = "test_peers_files.py", "reference/test_gemma4_audio.py"

@@ -30,9 +30,9 @@ def test_results_of_two_backends_do_not_mix(tmp_path):
 
 
 def bundle_clips(folder):
-    from composer.sources.shipped import shipped
+    from composer.sources.shipped import shipped_folder
 
-    clips = shipped("bundles") / "mega-asr-mini" / "clips"
+    clips = shipped_folder("bundles") / "mega-asr-mini" / "clips"
     lines = (clips / "references.jsonl").read_text().splitlines()
     line = next(line for line in lines if "digits-01" in line)
     path = folder / "data.jsonl"

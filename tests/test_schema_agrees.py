@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import composer
 from composer.components.image.pixels import Pixels
 from composer.manifest.schema import bundle_schema
-from composer.sources.shipped import shipped, shipped_bundles
+from composer.sources.shipped import shipped_bundles, shipped_folder
 from tests.slips import slips
 from tests.test_wiring import cases
 
@@ -61,7 +61,7 @@ def manifests():
     """Return every shipped manifest by name, with the folder of its weights where they ship."""
     found = {}
     for name in shipped_bundles():
-        folder = shipped("bundles") / name
+        folder = shipped_folder("bundles") / name
         path = folder / "bundle.yaml" if folder.is_dir() else folder.with_suffix(".yaml")
         sources = {"repo": folder} if folder.is_dir() else None
         found[name] = (yaml.safe_load(path.read_text("utf-8")), sources)
@@ -193,7 +193,7 @@ def test_shipped_manifests_are_valid(validator, manifests):
 )  # fmt: skip
 def test_where_the_schema_points(validator, manifests, change, where):
     """An editor underlines the place."""
-    text = (shipped("bundles") / "mega-asr-mini" / "bundle.yaml").read_text("utf-8")
+    text = (shipped_folder("bundles") / "mega-asr-mini" / "bundle.yaml").read_text("utf-8")
     assert change[0] in text
     errors = list(validator.iter_errors(yaml.safe_load(text.replace(*change, 1))))
     found = [".".join(map(str, each.absolute_path)) for each in errors]

@@ -124,10 +124,10 @@ AT = IDS == 3
 def theirs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for each in (Seer, Stacked):
-        registry.add(each)
+        registry.register_component(each)
     yield
     for each in (Seer, Stacked):
-        registry.remove(each.name)
+        registry.unregister_component(each.name)
 
 
 def write(tmp_path, *changes):

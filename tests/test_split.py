@@ -8,7 +8,7 @@ import pytest
 import composer
 from composer.formats.audio.waveform import Audio
 from composer.runtime.request import PlannedRun
-from composer.runtime.split import split
+from composer.runtime.split import split_audio
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -30,7 +30,7 @@ def alone(bundle, start, stop):
 
 
 def cut(bundle, values):
-    return list(split(PlannedRun(bundle.plan(), values, frozenset(), frozenset(), {}), None))
+    return list(split_audio(PlannedRun(bundle.plan(), values, frozenset(), frozenset(), {}), None))
 
 
 LONG = {"answer": {"max_tokens": 50}}

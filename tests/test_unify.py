@@ -2,14 +2,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composer.core.component import Bound
-from composer.graph.dims import Conflict, Dims
+from composer.graph.dims import Conflict, DimUnifier
 
 LENGTHS = st.one_of(st.sampled_from("abcdefgh"), st.integers(1, 3))
 PAIRS = st.lists(st.tuples(LENGTHS, LENGTHS), max_size=12)
 
 
 def test_both_witnesses_are_kept():
-    dims = Dims()
+    dims = DimUnifier()
     dims.unify("D", 2560, "embed_tokens [262144, 2560]")
     dims.unify("O", 3584, "out_proj [3584, 6400]")
     dims.unify("D", "E")
@@ -22,7 +22,7 @@ def test_both_witnesses_are_kept():
 
 
 def test_literals_are_compared():
-    dims = Dims()
+    dims = DimUnifier()
     assert dims.unify(3, 3) is None
     assert dims.unify(3, 4, "a port") == Conflict(Bound(3, "a port"), Bound(4, "a port"))
     assert dims.bound("T") is None
@@ -48,7 +48,7 @@ def classes(pairs):
 
 @given(PAIRS)
 def test_a_conflict_is_found_exactly_when_a_class_holds_two_numbers(pairs):
-    dims = Dims()
+    dims = DimUnifier()
     found = [dims.unify(a, b) for a, b in pairs]
     wrong = any(sum(isinstance(each, int) for each in group) > 1 for group in classes(pairs))
     assert any(found) == wrong
@@ -56,7 +56,7 @@ def test_a_conflict_is_found_exactly_when_a_class_holds_two_numbers(pairs):
 
 @given(PAIRS)
 def test_a_class_has_one_root_and_one_number(pairs):
-    dims = Dims()
+    dims = DimUnifier()
     if any(dims.unify(a, b) for a, b in pairs):
         return
     for group in classes(pairs):
@@ -70,7 +70,7 @@ def test_a_class_has_one_root_and_one_number(pairs):
 
 @given(PAIRS, st.randoms())
 def test_the_verdict_does_not_depend_on_the_order(pairs, random):
-    one, other = Dims(), Dims()
+    one, other = DimUnifier(), DimUnifier()
     first = [one.unify(a, b) for a, b in pairs]
     shuffled = [(b, a) for a, b in pairs]
     random.shuffle(shuffled)

@@ -23,7 +23,7 @@ from composer.core.signature import OUT, Signature
 from composer.formats.audio.waveform import Audio
 
 from .mel_filters import mel_filters
-from .padding import Pad, pad_that_makes
+from .padding import ClipPadding, padding_for_frames
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -56,7 +56,7 @@ class LogMel(Component, name="audio.log_mel"):
         rate: int = Field(16_000, ge=4_000, le=384_000, description="Hz; audio is resampled to it")
         n_fft: int = Field(400, ge=16, le=16_384, description="samples in a frame and in its FFT")
         hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
-        pad: Pad | None = Field(
+        pad: ClipPadding | None = Field(
             None,
             description="{multiple_of: N} frames, or {seconds: N} with as many slices of it as "
             "{slices: K}; default: the clip's own",
@@ -117,7 +117,7 @@ class LogMel(Component, name="audio.log_mel"):
         if config.pad:
             facts = replace(facts, masks={OUT: "mask"})
         if config.limit is None:
-            makes = partial(pad_that_makes, config.rate, config.hop, config.pad)
+            makes = partial(padding_for_frames, config.rate, config.hop, config.pad)
             facts = replace(facts, lengthen={"F": makes})
         return facts
 

@@ -25,7 +25,7 @@ def mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np
     """
     from safetensors import safe_open
 
-    name = table_name(rate, n_fft, mels, scale)
+    name = filter_table_name(rate, n_fft, mels, scale)
     with safe_open(TABLES, "numpy") as tables:
         if name in tables.keys():  # noqa: SIM118, it is no mapping
             found: np.ndarray = tables.get_tensor(name)
@@ -33,7 +33,7 @@ def mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np
     return computed_mel_filters(rate, n_fft, mels, scale)
 
 
-def table_name(rate: int, n_fft: int, mels: int, scale: Scale) -> str:
+def filter_table_name(rate: int, n_fft: int, mels: int, scale: Scale) -> str:
     """Return the name of a stored table."""
     return f"{scale}-{rate}-{n_fft}-{mels}"
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from composer.core.component import ComponentConfig, exactly_one
 
 
-class Pad(ComponentConfig):
+class ClipPadding(ComponentConfig):
     """How the features of a clip are padded: one of two rules.
 
     Padding frames look like others to the next node; only `mask` shows which. If an
@@ -46,7 +46,7 @@ class Pad(ComponentConfig):
         return self
 
 
-def pad_that_makes(rate: int, hop: int, pad: Pad | None, frames: int) -> str | None:
+def padding_for_frames(rate: int, hop: int, pad: ClipPadding | None, frames: int) -> str | None:
     """Return the setting that pads every clip to so many frames; None where `pad` is that.
 
     It is empty if there is none.

@@ -18,7 +18,7 @@ from composer.formats.safetensors import TensorIndex
 from . import packing
 from .config_keys.impossible import impossible_values
 from .config_keys.key_positions import with_place
-from .embedding_table import FLOATS, TABLE, Table, describe, find_table
+from .embedding_table import FLOATS, TABLE, EmbeddingTable, describe_tensor, find_table
 from .folder import config_file
 from .generation_config import unread_generation
 from .ggml_blocks import SIZES
@@ -44,7 +44,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     tensors: TensorIndex
     schemes: Mapping[str, Scheme]
-    table: Table
+    table: EmbeddingTable
     stop: frozenset[int]
     notes: tuple[Problem, ...]
     head_copy: Tensor | None
@@ -64,7 +64,7 @@ def build_checkpoint(
 ) -> Checkpoint:
     """Check the config of a language model against its tensors; `found` was found before."""
     place = Place(str(config_file(location)))
-    schemes, problems = packing.schemes(location, config, tensors)
+    schemes, problems = packing.read_schemes(location, config, tensors)
     problems = [*problems, *found, *_dtypes(tensors, schemes)]
     table = find_table(location, tensors, schemes)
     if isinstance(table, Problem):
@@ -110,7 +110,9 @@ def mixed_dtypes(tensors: Mapping[str, Tensor]) -> list[Problem]:
     return problems
 
 
-def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
+def _sizes(
+    config: Mapping[str, Any], tensors: TensorIndex, table: EmbeddingTable
+) -> Iterator[Problem]:
     """Check the sizes of the config against the shapes of the tensors."""
     yield from impossible_values(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
@@ -127,11 +129,13 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
         yield Problem(
             "W241",
             f"the head is {list(head.shape)} but the embeddings have {table.rows} rows",
-            causes=(describe(head), table.witness),
+            causes=(describe_tensor(head), table.witness),
         )
 
 
-def _layers(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
+def _layers(
+    config: Mapping[str, Any], tensors: TensorIndex, table: EmbeddingTable
+) -> Iterator[Problem]:
     """Check num_hidden_layers against the layers that have tensors, and the limit of positions."""
     stated = _text_config_value(config, "num_hidden_layers")
     unsound = list(_limit("num_hidden_layers", stated, LAYERS))
@@ -170,7 +174,7 @@ def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
         yield Problem(
             "W242",
             "tie_word_embeddings is true but a head is stored, which would be ignored",
-            causes=tuple(describe(head) for head in heads),
+            causes=tuple(describe_tensor(head) for head in heads),
             hint="set tie_word_embeddings to false, or remove the tensor if it equals the "
             "embeddings",
         )
@@ -190,7 +194,7 @@ def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Pro
             continue
         unpacked += 1
         if tensor.dtype not in (*FLOATS, "u32", *SIZES):
-            odd.append(describe(tensor))
+            odd.append(describe_tensor(tensor))
     if odd:
         yield Problem(
             "W246",
@@ -211,7 +215,7 @@ def _generation(
 
 
 def _stop(
-    location: Location, headers: Headers, config: Mapping[str, Any], table: Table
+    location: Location, headers: Headers, config: Mapping[str, Any], table: EmbeddingTable
 ) -> tuple[frozenset[int], list[Problem]]:
     """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
     file = config_file(location)

@@ -11,7 +11,7 @@ from composer.core.location import Location
 from composer.core.signature import Signature
 
 from .checkpoint import Checkpoint
-from .file_stamps import StampedFacts, stamps
+from .file_stamps import StampedFacts, stamp_files
 from .lora.adapters import AdapterFacts, embedding_adapters
 
 NO_END = "L322"  # what ends a text does not matter where none is written
@@ -40,7 +40,7 @@ def decoder_facts(
         nbytes=nbytes,
         embedding_adapters=embedding_adapters(adapters),
         notes=tuple(all_notes),
-        stamps=stamps(files),
+        stamps=stamp_files(files),
     )
 
 

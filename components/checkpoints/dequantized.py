@@ -25,7 +25,9 @@ def dequantized_headers(
         return dict(own), {}
     files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
     index = TensorIndex(own, {}, files)
-    schemes, problems = packing.schemes(checker.location, _own_config(config, prefix, own), index)
+    schemes, problems = packing.read_schemes(
+        checker.location, _own_config(config, prefix, own), index
+    )
     checker.problems += [replace(each, place=None) for each in problems]
     plain = {}
     for name, tensor in own.items():

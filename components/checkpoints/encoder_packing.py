@@ -82,7 +82,9 @@ def packed_at_load(
     packing.require_affine(spec.recipe, "an encoder is packed in the affine form")
     matrices = {name: each for name, each in tensors.items() if len(each.shape) == 2}
     packed = {path: module.packing for path, module in stored.items() if module.packing}
-    schemes, notes = packing.plan(spec.recipe, matrices, packed, lambda path: True, whole=False)
+    schemes, notes = packing.plan_quantization(
+        spec.recipe, matrices, packed, lambda path: True, whole=False
+    )
     found = {}
     for path, scheme in schemes.items():
         parts = {"weight": tensors[f"{path}.weight"]}

@@ -12,7 +12,7 @@ from composer.formats import LocalFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileStamp:
     """A file's size in bytes, and all that changes when it is written or another takes its name."""
 
     location: Location
@@ -24,22 +24,22 @@ class Stamp:
 class StampedFacts(Facts):
     """Facts with the stamps of the files that they were read from."""
 
-    stamps: tuple[Stamp, ...] = ()
+    stamps: tuple[FileStamp, ...] = ()
 
     def require_unchanged(self) -> None:
         """Raise R530 if a stamped file is no longer the one that was checked."""
         require_unchanged(self)
 
 
-def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
+def stamp_files(locations: Iterable[Location]) -> tuple[FileStamp, ...]:
     """Stamp the files that are on this machine; others are checked again once they are."""
-    return tuple(_stamp(place) for place in locations if place.path and place.path.exists())
+    return tuple(_stamp_file(place) for place in locations if place.path and place.path.exists())
 
 
-def _stamp(location: Location) -> Stamp:
+def _stamp_file(location: Location) -> FileStamp:
     """Stamp a file, opened as its header was: a link out of its source is refused."""
     with LocalFiles().open(location) as ranges:
-        return Stamp(location, ranges.size, ranges.state)
+        return FileStamp(location, ranges.size, ranges.state)
 
 
 def require_unchanged(facts: Facts) -> None:
@@ -49,7 +49,7 @@ def require_unchanged(facts: Facts) -> None:
     """
     assert isinstance(facts, StampedFacts)
     for before in facts.stamps:
-        now = _stamp(before.location)
+        now = _stamp_file(before.location)
         if now != before:
             what = "it was written again"
             if before.size != now.size:

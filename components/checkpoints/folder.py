@@ -38,7 +38,7 @@ SHARED = ("quantization", "quantization_config", "eos_token_id", "tie_word_embed
 
 
 @dataclass(frozen=True)
-class Folder:
+class CheckpointFolder:
     """A folder's config and tensors, or those of one part of it; a GGUF file has both.
 
     `keys` lead to the part's config inside config.json, `prefix` to its tensors; the names in
@@ -83,7 +83,9 @@ def config_file(location: Location) -> Location:
     return location if location.inside.endswith(GGUF) else location / "config.json"
 
 
-def open_folder(weights: Location, headers: Headers, prefix: str = "", head: bool = True) -> Folder:
+def open_folder(
+    weights: Location, headers: Headers, prefix: str = "", head: bool = True
+) -> CheckpointFolder:
     """Read the config and the tensors of a folder, or of its part under a prefix.
 
     The decoder of a Qwen3-ASR is found without a prefix, in the release and in MLX's conversions.
@@ -94,9 +96,9 @@ def open_folder(weights: Location, headers: Headers, prefix: str = "", head: boo
     return found if head else _without_head(found)
 
 
-def _open(weights: Location, headers: Headers, prefix: str) -> Folder:
+def _open(weights: Location, headers: Headers, prefix: str) -> CheckpointFolder:
     if weights.inside.endswith(GGUF):
-        return Folder(weights, *read_decoder_file(weights, headers))
+        return CheckpointFolder(weights, *read_decoder_file(weights, headers))
     location = folder_of(weights)
     if not headers.exists(location / "config.json"):
         raise ComposerError(
@@ -107,7 +109,7 @@ def _open(weights: Location, headers: Headers, prefix: str) -> Folder:
                 "safetensors file of such a folder",
             )
         )
-    found = Folder(location, headers.config(location), headers.safetensors(weights))
+    found = CheckpointFolder(location, headers.config(location), headers.safetensors(weights))
     if prefix:
         return _part(found, prefix.removesuffix(".") + ".")
     if THINKER not in found.config:
@@ -118,7 +120,7 @@ def _open(weights: Location, headers: Headers, prefix: str) -> Folder:
     return _part(found, "")
 
 
-def _part(whole: Folder, prefix: str) -> Folder:
+def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
     tensors = {}
     for name, tensor in whole.tensors.items():
         if name.startswith(prefix):
@@ -155,7 +157,7 @@ def _part(whole: Folder, prefix: str) -> Folder:
     )
 
 
-def _without_head(whole: Folder) -> Folder:
+def _without_head(whole: CheckpointFolder) -> CheckpointFolder:
     kept = {name: each for name, each in whole.tensors.items() if not name.startswith(HEADS)}
     left_out = [whole.prefix + name for name in whole.tensors if name not in kept]
     return replace(

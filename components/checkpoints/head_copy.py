@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.core.errors import Problem
 
-from .embedding_table import FLOATS, TABLE, Table, describe
+from .embedding_table import FLOATS, TABLE, EmbeddingTable, describe_tensor
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HEAD = "lm_head.weight"
 
 
-def find_head_copy(tensors: Mapping[str, Tensor], table: Table) -> Tensor | None:
+def find_head_copy(tensors: Mapping[str, Tensor], table: EmbeddingTable) -> Tensor | None:
     """Return a head that can be the embeddings once more: of their shape and dtype, not packed."""
     stored = tensors[table.name]
     before = table.name.removesuffix(TABLE).removesuffix("model.")
@@ -27,12 +27,12 @@ def find_head_copy(tensors: Mapping[str, Tensor], table: Table) -> Tensor | None
     return head
 
 
-def copy_warning(head: Tensor, table: Table) -> Problem:
+def copy_warning(head: Tensor, table: EmbeddingTable) -> Problem:
     """Say that the head is left out, and what loading makes sure of."""
     return Problem(
         "L333",
         "the embeddings are stored a second time as the head, which tie_word_embeddings leaves "
         "out; loading compares the two",
-        causes=(describe(head), table.witness),
+        causes=(describe_tensor(head), table.witness),
         severity="warning",
     )

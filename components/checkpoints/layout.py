@@ -18,7 +18,7 @@ from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.formats.file_problems import show_bare
 
-from .embedding_table import FLOATS, describe
+from .embedding_table import FLOATS, describe_tensor
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -30,7 +30,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Setting:
+class ExpectedSetting:
     """A key of a config file, with the size that it says or else the only value there is."""
 
     file: Location
@@ -75,10 +75,10 @@ class LayoutChecker:
         """Take each tensor by its place, from the name in the file to that of the layout."""
         self.places = places
         if missing := [name for name in places if name not in stored]:
-            self.report("W270", f"{count(missing)} missing", *capped(missing))
+            self.report("W270", f"{describe_count(missing)} missing", *first_lines(missing))
         if left := sorted(stored.keys() - places.keys()):
-            what = f"{count(left)} that no part of {self.what} has"
-            self.report("W271", what, *capped(left))
+            what = f"{describe_count(left)} that no part of {self.what} has"
+            self.report("W271", what, *first_lines(left))
         self.tensors = {place: stored[name] for name, place in places.items() if name in stored}
 
     def bind(self, wanted: Mapping[str, str]) -> None:
@@ -94,10 +94,10 @@ class LayoutChecker:
                 witness = f"{self.location}: {tensor.name} {list(tensor.shape)}"
                 bound = Bound(value, witness)
                 if not size.isdigit() and self.dims.setdefault(size, bound).value != value:
-                    causes_of_size.setdefault(size, []).append(cause(bound))
+                    causes_of_size.setdefault(size, []).append(describe_bound(bound))
         for size, causes in causes_of_size.items():
-            what = f"{self.labels[size]} is not the same in {count(causes)}"
-            self.report("W272", what, cause(self.dims[size]), *capped(causes))
+            what = f"{self.labels[size]} is not the same in {describe_count(causes)}"
+            self.report("W272", what, describe_bound(self.dims[size]), *first_lines(causes))
 
     def shape(self, tensor: Tensor, sizes: list[str], convolves: bool) -> Shape:
         """Return a shape in torch's order; report what cannot be, and return none of it."""
@@ -124,7 +124,7 @@ class LayoutChecker:
         """Return the dtype to run in: the one asked for, or the one stored."""
         stored: dict[str, str] = {}
         for tensor in self.tensors.values():
-            stored.setdefault(tensor.dtype, describe(tensor))
+            stored.setdefault(tensor.dtype, describe_tensor(tensor))
         hint = "say a precision: float32, float16 or bfloat16"
         if odd := sorted(set(stored) - {*FLOATS}):
             what = f"tensors are stored in {', '.join(odd)}; expected floats"
@@ -136,7 +136,7 @@ class LayoutChecker:
             return SHORT[wanted]
         return next(iter(stored), "f32")
 
-    def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
+    def configure(self, settings: Iterable[ExpectedSetting], known: dict[str, Bound]) -> None:
         """Check what configs say against sizes; one that is not known yet becomes known."""
         for setting in settings:
             value, stated = setting.value, f"{show_bare(setting.value)} comes from {setting}"
@@ -151,7 +151,7 @@ class LayoutChecker:
             causes = [stated]
             bound = known.get(setting.size)
             if bound:
-                causes.append(cause(bound))
+                causes.append(describe_bound(bound))
             if not sound or (bound and bound.value != value):
                 what = f"a config contradicts {self.labels[setting.size]}"
                 self.report("W273", what, *causes)
@@ -196,17 +196,17 @@ def _convolution_orders(sizes: list[str]) -> tuple[str, str]:
     return f"[out, {channels}, {kernel}]", f"[out, {kernel}, {channels}]"
 
 
-def cause(bound: Bound) -> str:
+def describe_bound(bound: Bound) -> str:
     """Describe where a size comes from."""
     return f"{bound.value} comes from {bound.witness}"
 
 
-def count(names: list[str]) -> str:
+def describe_count(names: list[str]) -> str:
     """Describe how many tensors these are."""
     return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
 
 
-def capped(lines: list[str]) -> list[str]:
+def first_lines(lines: list[str]) -> list[str]:
     """Return the first lines, and how many are left."""
     left = len(lines) - MOST
     return [*lines[:MOST], f"and {left} more"] if left > 0 else lines

@@ -12,7 +12,7 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from .checkpoint import Checkpoint
-from .embedding_table import describe
+from .embedding_table import describe_tensor
 from .ggml_blocks import PACKED, SYMMETRIC, block_scheme
 from .layout import count_are
 from .rope import DERIVED
@@ -150,7 +150,7 @@ def _misshapen(module: Module) -> Iterator[Problem]:
             has = (*has[:-1], scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
-            yield Problem("W255", what, causes=(describe(tensor),))
+            yield Problem("W255", what, causes=(describe_tensor(tensor),))
 
 
 def runs_packed(scheme: Scheme) -> bool:

@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.suggest import shorten, some
 from composer.formats.file_problems import show
-from composer.formats.quantization import Scheme, quantization
+from composer.formats.quantization import Scheme, read_quantization
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex
@@ -23,7 +23,7 @@ PROJECTIONS = frozenset((*ATTENTION, *MLP))
 PARTS = ("weight", "scales", "biases")
 
 
-def schemes(
+def read_schemes(
     location: Location, config: Mapping[str, Any], tensors: TensorIndex
 ) -> tuple[dict[str, Scheme], list[Problem]]:
     """Return how each module is packed, and where the table and the tensors contradict.
@@ -47,7 +47,7 @@ def schemes(
                 hint="convert the original weights with mlx_lm.convert",
             )
         ]
-    table = quantization(config, location / "config.json")
+    table = read_quantization(config, location / "config.json")
     if table is None:
         return {}, _unannounced(packed)
     if not packed:
@@ -125,7 +125,7 @@ def _is_projection(path: str) -> bool:
     return path.rpartition(".")[2] in PROJECTIONS
 
 
-def plan(
+def plan_quantization(
     recipe: Recipe,
     tensors: Mapping[str, Tensor],
     packed: Mapping[str, Scheme],
@@ -185,7 +185,7 @@ def plan_affine(
     if recipe is None:
         return {}, []
     require_affine(recipe, "weights are packed in the affine form without MLX")
-    return plan(recipe, tensors, packed)
+    return plan_quantization(recipe, tensors, packed)
 
 
 def require_affine(recipe: Recipe | None, what: str) -> None:

@@ -14,7 +14,7 @@ from . import affine, affine_packing, ggml_blocks, microscaled
 from .gguf.stored_forms import InterleavedRows, RaisedByOne
 from .modules import Module
 from .packing import PARTS
-from .watched_file import Watch
+from .watched_file import WatchedFile
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -33,7 +33,7 @@ class RowReader:
     """The tensors of a checkpoint's files."""
 
     def __init__(self) -> None:
-        self.files: dict[Location, Watch] = {}
+        self.files: dict[Location, WatchedFile] = {}
 
     def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return rows as they are stored; floats widened to float32, which is exact."""
@@ -72,7 +72,7 @@ class RowReader:
     def _read(self, tensor: Tensor, start: int, end: int, width: int) -> np.ndarray:
         file = self.files.get(tensor.file)
         if file is None:
-            file = self.files[tensor.file] = Watch(tensor.file)
+            file = self.files[tensor.file] = WatchedFile(tensor.file)
         raw = file.read(tensor.offset + start * width, (end - start) * width)
         return np.frombuffer(raw, np.uint8).reshape(end - start, width)
 

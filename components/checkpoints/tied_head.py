@@ -7,7 +7,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Place, Problem
 
 from .checkpoint import Checkpoint
-from .embedding_table import describe
+from .embedding_table import describe_tensor
 from .row_reader import PIECE, RowReader
 
 
@@ -28,7 +28,7 @@ def require_equal_head(checkpoint: Checkpoint) -> None:
                     "W242",
                     "tie_word_embeddings is true but the stored head is not the embeddings",
                     Place(str(checkpoint.file)),
-                    (f"row {row} is the first that differs", describe(head)),
+                    (f"row {row} is the first that differs", describe_tensor(head)),
                     hint="set tie_word_embeddings to false if the head was trained",
                 )
             )

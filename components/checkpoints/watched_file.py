@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 
 
-class Watch:
+class WatchedFile:
     """An open file that must stay as it is, watched by its descriptor.
 
     Another file of that name is none of it. `hint` says what to do when it was written.

@@ -45,7 +45,7 @@ class Digits:
         return self.steps / np.float32(FINEST)
 
 
-def split(rows: np.ndarray, size: int) -> Digits:
+def split_into_digits(rows: np.ndarray, size: int) -> Digits:
     """Split rows float32 [N, K] by groups of a size."""
     groups = rows.reshape(len(rows), -1, size)
     largest = np.maximum(groups.max(-1), -groups.min(-1))

@@ -55,7 +55,7 @@ def weight_groups(
         made = (recipe or {}).get(path) if part == "weight" else None
         scheme = stored or made
         form = scheme.title if scheme else _float(tensor, dtype)
-        count = counts.setdefault((kind_of(path), form, scheme is not None), _Count())
+        count = counts.setdefault((module_kind(path), form, scheme is not None), _Count())
         count.paths.add(path)
         numbers = prod(tensor.shape)
         if stored:
@@ -72,7 +72,7 @@ def weight_groups(
     return tuple(sorted(found, key=lambda group: order.index(group.kind)))
 
 
-def kind_of(path: str) -> str:
+def module_kind(path: str) -> str:
     """Return what a module does, by its path."""
     parts = path.split(".")
     for kind, names in KINDS:

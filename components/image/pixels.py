@@ -35,7 +35,7 @@ IMAGE = parse_ports("image")
 TWO_NUMBERS: dict[str, Any] = {"type": "array", "minItems": 2, "maxItems": 2}
 
 
-class Size(ComponentConfig):
+class PictureSize(ComponentConfig):
     """The size that a picture is scaled to: both sides, or the shorter one."""
 
     model_config = ConfigDict(
@@ -96,7 +96,9 @@ class Pixels(Component, name="image.pixels"):
             }
         )
 
-        size: Size | None = Field(None, description="what the picture is scaled to, if at all")
+        size: PictureSize | None = Field(
+            None, description="what the picture is scaled to, if at all"
+        )
         resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
             "bicubic", description="how it is scaled: Pillow's filter"
         )
@@ -187,7 +189,7 @@ class Pixels(Component, name="image.pixels"):
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values)
 
-    def _scaled(self, picture: Any, size: Size) -> Any:
+    def _scaled(self, picture: Any, size: PictureSize) -> Any:
         width, height = size.of(picture.width, picture.height)
         if width * height > MAX_PIXELS:
             was = f"{picture.width} x {picture.height}"

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 
-class Update(NamedTuple):
+class LoraUpdate(NamedTuple):
     """A [in, r], B [r, out] and the scale; DoRA's magnitude [out] where there is one."""
 
     a: Any
@@ -42,12 +42,12 @@ class Update(NamedTuple):
         mx.eval(found)
         return found
 
-    def transposed(self) -> Update:
+    def transposed(self) -> LoraUpdate:
         """Return the update of a table as that of the head that is tied to it."""
-        return Update(self.b.T, self.a.T, self.scale)
+        return LoraUpdate(self.b.T, self.a.T, self.scale)
 
 
-class Modules(NamedTuple):
+class AdaptedClasses(NamedTuple):
     """Classes that need MLX to be imported."""
 
     lora: Any
@@ -59,7 +59,7 @@ class Modules(NamedTuple):
 
 
 @cache
-def modules() -> Modules:
+def adapted_classes() -> AdaptedClasses:
     """Return the modules that add updates to others, computed in their own dtype as mlx-lm does."""
     import mlx.core as mx
     import mlx.nn
@@ -69,7 +69,7 @@ def modules() -> Modules:
     class LoraLinear(nn.Module):  # type: ignore[misc]
         """A linear layer and the updates on it."""
 
-        def __init__(self, linear: Any, updates: list[Update]) -> None:
+        def __init__(self, linear: Any, updates: list[LoraUpdate]) -> None:
             super().__init__()
             self.linear = linear
             self._updates = updates
@@ -86,7 +86,7 @@ def modules() -> Modules:
         https://arxiv.org/abs/2402.09353, equation 5; as mlx-lm and PEFT compute it.
         """
 
-        def __init__(self, linear: Any, update: Update) -> None:
+        def __init__(self, linear: Any, update: LoraUpdate) -> None:
             super().__init__()
             self.linear = linear
             self._update = update
@@ -103,7 +103,7 @@ def modules() -> Modules:
     class LoraTable(nn.Module):  # type: ignore[misc]
         """A table of embeddings and the updates on it."""
 
-        def __init__(self, table: Any, updates: list[Update]) -> None:
+        def __init__(self, table: Any, updates: list[LoraUpdate]) -> None:
             super().__init__()
             self.table = table
             self._updates = updates
@@ -117,7 +117,7 @@ def modules() -> Modules:
     class DoraTable(nn.Module):  # type: ignore[misc]
         """A table whose columns, with their update, have the lengths that DoRA learnt."""
 
-        def __init__(self, table: Any, update: Update) -> None:
+        def __init__(self, table: Any, update: LoraUpdate) -> None:
             super().__init__()
             self.table = table
             self._update = update
@@ -151,7 +151,7 @@ def modules() -> Modules:
         def as_linear(self, x: Any) -> Any:
             return self.head(x)
 
-    return Modules(LoraLinear, DoraLinear, LoraTable, DoraTable, TiedHead, AdaptedTable)
+    return AdaptedClasses(LoraLinear, DoraLinear, LoraTable, DoraTable, TiedHead, AdaptedTable)
 
 
 def _weight_of(module: Any) -> Any:

@@ -14,7 +14,7 @@ from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.pair import EMBEDDING, HEAD
 from ..checkpoints.lora.selection import require_finite
 from . import loader
-from .adapted_modules import Update
+from .adapted_modules import LoraUpdate
 
 
 @dataclass
@@ -32,7 +32,7 @@ class AdapterWeights:
     `table_updates` are those of mlx-lm's names, which adapt a table and the head tied to it alike.
     """
 
-    updates: dict[str, Update]
+    updates: dict[str, LoraUpdate]
     saved: dict[str, SavedWeights]
     shared: tuple[str, ...] = ()
     modules: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class AdapterWeights:
 
 
 @dataclass(frozen=True)
-class Place:
+class ModulePlace:
     """Where a module stands: its parent, and its key there."""
 
     parent: Any
@@ -68,7 +68,7 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
     """Load an adapter's tensors; refuse numbers that are not finite."""
     import mlx.core as mx
 
-    weights = loader.read([facts.weights])
+    weights = loader.read_lazily([facts.weights])
     updates, saved, not_finite = {}, {}, []
     for pair in facts.pairs:
         a, b, magnitude = weights.pop(pair.a.name), weights.pop(pair.b.name), None
@@ -80,7 +80,7 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
             tensors.append(magnitude)
         if not _are_finite(tensors):
             not_finite.append(pair.path)
-        updates[pair.path] = Update(a, b, facts.scales[pair.path], magnitude)
+        updates[pair.path] = LoraUpdate(a, b, facts.scales[pair.path], magnitude)
     for module in facts.saved:
         leaves = {leaf: weights.pop(tensor.name) for leaf, tensor in module.tensors.items()}
         if not _are_finite([*leaves.values()]):
@@ -98,7 +98,7 @@ def _are_finite(tensors: list[Any]) -> bool:
     return all(mx.all(mx.isfinite(each)).item() for each in tensors)
 
 
-def find_module(model: Any, path: str) -> Place:
+def find_module(model: Any, path: str) -> ModulePlace:
     """Return where a module of a decoder stands in mlx-lm's model."""
     full = path
     if not path.startswith("layers."):
@@ -112,7 +112,7 @@ def find_module(model: Any, path: str) -> Place:
         kind = type(module).__name__ if module else "nothing"
         message = f"mlx-lm's {model.model_type} has {kind} at {path}, which is not a linear layer"
         raise ComposerError(Problem("R563", message))
-    return Place(parent, key, module)
+    return ModulePlace(parent, key, module)
 
 
 def _child(parent: Any, key: str) -> Any:
@@ -130,7 +130,7 @@ def _full_path(model: Any, path: str) -> str:
     return found[0] if len(found) == 1 else path
 
 
-def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpoint) -> Any:
+def replacement_module(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpoint) -> Any:
     """Return a module with saved weights in place of the decoder's; None where they are the same.
 
     Its weights get the dtype of those that they replace. Raise ComposerError where the decoder has
@@ -156,7 +156,7 @@ def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpo
         return _filled(nn.Embedding(1, 1), tensors)
     if isinstance(module, nn.Linear | nn.QuantizedLinear):
         return _filled(nn.Linear(1, 1, bias="bias" in tensors), tensors)
-    stored = loader.read(checkpoint.tensors.files)
+    stored = loader.read_lazily(checkpoint.tensors.files)
     for leaf in tensors:
         found = [name for name in stored if f".{name}".endswith(f".{path}.{leaf}")]
         if len(found) == 1 and mx.array_equal(stored[found[0]].astype(dtype), module[leaf]).item():

@@ -15,8 +15,8 @@ from composer.core.backend import Colours
 from composer.core.placement import Placement, PlacementKey
 
 from .blocks import MlxNetwork
-from .dtypes import dtype as to_dtype
-from .dtypes import short
+from .dtypes import mlx_dtype as to_dtype
+from .dtypes import short_name
 from .operators import OPERATORS
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUDA
@@ -62,7 +62,7 @@ class MlxBackend:
         return tuple(value.shape)
 
     def dtype(self, value: Any) -> str:
-        return short(value.dtype)
+        return short_name(value.dtype)
 
     def to_numpy(self, value: Any) -> np.ndarray:
         """Convert to NumPy; bfloat16, which NumPy does not support, becomes float32, exactly."""

@@ -14,7 +14,7 @@ from ..models.network import Network
 from .device import device_of
 from .linear import dequantized, layer_norm, linear, packed_linear
 from .matmul import attention, convolve, product
-from .weights import weights_of
+from .weights import load_weights
 
 
 class MlxBlocks:
@@ -189,7 +189,7 @@ class MlxNetwork:
         self.network = network
         self.device = device_of(placement)
         with mx.stream(self.device):
-            self.weights = weights_of(
+            self.weights = load_weights(
                 network.files,
                 network.tensors,
                 network.dtype,

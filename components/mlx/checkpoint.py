@@ -10,12 +10,12 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.formats.gguf import SUFFIX as GGUF
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.key_positions import at_their_keys
+from ..checkpoints.config_keys.key_positions import with_key_positions
 from ..checkpoints.folder import open_folder
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import mrope_problems, without_mrope
 from .config.conversion import MlxConfig, convert_config
-from .mlx_lm_support import folder, module_name_of, unsupported
+from .mlx_lm_support import mlx_lm_folder, module_name_of, unsupported_problem
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -48,15 +48,15 @@ def read_checkpoint(
     refuse_gguf(weights, "mlx.lm", "onnx.lm")
     opened = open_folder(weights, headers, prefix, head)
     location, config, tensors = opened.location, opened.config, opened.tensors
-    problems = [*filter(None, [unsupported(config)]), *mrope_problems(config)]
+    problems = [*filter(None, [unsupported_problem(config)]), *mrope_problems(config)]
     mlx_config = MlxConfig(config)
-    package = folder()
+    package = mlx_lm_folder()
     if not problems and package is not None:
         models, name = package / "models", module_name_of(config)
         stored = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
         mlx_config = convert_config(without_mrope(config), models, name, stored, ignore)
         file = location / "config.json"
-        problems += at_their_keys(file, headers, mlx_config.problems, opened.keys)
+        problems += with_key_positions(file, headers, mlx_config.problems, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)

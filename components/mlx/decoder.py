@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
-from composer.generation.decoder import Prompt, State, drained
+from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
 from composer.generation.sampler import logits_error
 
 from .mlx_lm_package import model_module
@@ -55,13 +55,13 @@ class MlxLmDecoder:
         if self.adapters is not None:
             self.adapters.switch(names)
 
-    def prefill(self, prompt: Prompt, cache: list[Any] | None = None) -> State:
+    def prefill(self, prompt: DecoderInput, cache: list[Any] | None = None) -> SequenceState:
         """Process all rows; they follow the contents of `cache`, if given."""
-        return drained(self.prefill_parts(prompt, cache))
+        return run_to_end(self.prefill_parts(prompt, cache))
 
     def prefill_parts(
-        self, prompt: Prompt, cache: list[Any] | None = None
-    ) -> Generator[None, None, State]:
+        self, prompt: DecoderInput, cache: list[Any] | None = None
+    ) -> Generator[None, None, SequenceState]:
         """Process all rows but the last in chunks, then the last one, which alone needs the head.
 
         Another selection of adapters may be on between two of them.
@@ -78,7 +78,7 @@ class MlxLmDecoder:
                 yield
         return self._read_last(prompt, most, cache)
 
-    def _read(self, prompt: Prompt, start: int, end: int, cache: list[Any]) -> None:
+    def _read(self, prompt: DecoderInput, start: int, end: int, cache: list[Any]) -> None:
         import mlx.core as mx
 
         with mx.stream(self.device):
@@ -87,18 +87,18 @@ class MlxLmDecoder:
             mx.eval([each.state for each in cache])
             mx.clear_cache()
 
-    def _read_last(self, prompt: Prompt, start: int, cache: list[Any]) -> State:
+    def _read_last(self, prompt: DecoderInput, start: int, cache: list[Any]) -> SequenceState:
         import mlx.core as mx
 
         with mx.stream(self.device):
             self.switch(prompt.adapters)
             last = self.call(cache, prompt.part(start, len(prompt)))
-            state = State(cache, last[0, -1], prompt.adapters)
+            state = SequenceState(cache, last[0, -1], prompt.adapters)
             mx.async_eval(state.logits)  # type: ignore[no-untyped-call]
         self.row_nbytes = self.row_nbytes or sum(map(_row_nbytes, cache))
         return state
 
-    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
+    def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None:
         """Append a token to each state, grouped by adapters."""
         import mlx.core as mx
 
@@ -109,13 +109,13 @@ class MlxLmDecoder:
             for names, places in groupby(order, key=lambda place: states[place].adapters):
                 self.switch(names)  # it may change the embeddings, too
                 together = [*places]
-                rows = Prompt(self.embed_tokens([tokens[place] for place in together]))
+                rows = DecoderInput(self.embed_tokens([tokens[place] for place in together]))
                 for row, place in enumerate(together):
                     state, part = states[place], rows.part(row, row + 1)
                     state.logits = self.call(state.cache, part)[0, -1]
             mx.async_eval([state.logits for state in states])  # type: ignore[no-untyped-call]
 
-    def greedy(self, states: Sequence[State]) -> list[int]:
+    def greedy(self, states: Sequence[SequenceState]) -> list[int]:
         import mlx.core as mx
 
         if not states:
@@ -132,13 +132,13 @@ class MlxLmDecoder:
             tokens: Any = best.tolist()
         return list(tokens)
 
-    def logits(self, state: State) -> np.ndarray:
+    def logits(self, state: SequenceState) -> np.ndarray:
         import mlx.core as mx
 
         with mx.stream(self.device):
             return np.array(state.logits.astype(mx.float32))
 
-    def retire(self, state: State) -> None:
+    def retire(self, state: SequenceState) -> None:
         """Release the state."""
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ class MlxDecoderBlocks(MlxBlocks):
             self.weights[f"{name}.scales"],
             self.weights[f"{name}.biases"],
             transpose=True,
-            **loader.options(scheme),
+            **loader.quantize_arguments(scheme),
         )
         if self.has(f"{name}.bias"):
             y = y + self.weight(f"{name}.bias")
@@ -136,7 +136,7 @@ class MlxBlocksDecoder:
         self.device = device_of(placement)
         self.schemes = {m.path: m.scheme for m in found.modules.values() if m.scheme}
         with mx.stream(self.device):
-            stored = loader.read(found.checkpoint.tensors.files)
+            stored = loader.read_lazily(found.checkpoint.tensors.files)
             self.weights = {}
             for path, module in found.modules.items():
                 for part, tensor in module.parts.items():

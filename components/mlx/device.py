@@ -17,7 +17,7 @@ def device_of(placement: Placement) -> Any:
     """
     import mlx.core as mx
 
-    thread.enter()
+    thread.register_thread()
     if placement.given.keys() & {"providers", "threads"}:
         raise ComposerError(
             Problem(

@@ -7,12 +7,12 @@ from typing import Any
 from composer.core.backend import LONG, SHORT
 
 
-def short(dtype: Any) -> str:
+def short_name(dtype: Any) -> str:
     """Return the short name of an mx.Dtype: bf16 of mlx.core.bfloat16."""
     return SHORT[str(dtype).removeprefix("mlx.core.")]
 
 
-def dtype(name: str) -> Any:
+def mlx_dtype(name: str) -> Any:
     """Return the mx.Dtype of a short or a long name."""
     import mlx.core as mx
 

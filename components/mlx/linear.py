@@ -7,7 +7,7 @@ from typing import Any
 
 from composer.formats.quantization import Scheme
 
-from .loader import options
+from .loader import quantize_arguments
 from .matmul import on_cpu, product, to_float32_on_cpu, uses_numpy
 
 Weights = Mapping[str, Any]
@@ -30,7 +30,12 @@ def packed_linear(weights: Weights, name: str, x: Any, scheme: Scheme) -> Any:
     (wide,) = to_float32_on_cpu(x)
     scales, biases = weights[f"{name}.scales"], weights.get(f"{name}.biases")
     y = mx.quantized_matmul(
-        wide, weights[f"{name}.weight"], scales, biases, transpose=True, **options(scheme)
+        wide,
+        weights[f"{name}.weight"],
+        scales,
+        biases,
+        transpose=True,
+        **quantize_arguments(scheme),
     )
     if f"{name}.bias" in weights:
         y = y + weights[f"{name}.bias"]
@@ -42,7 +47,7 @@ def dequantized(weights: Weights, name: str, scheme: Scheme) -> Any:
     import mlx.core as mx
 
     scales, biases = weights[f"{name}.scales"], weights.get(f"{name}.biases")
-    return mx.dequantize(weights[f"{name}.weight"], scales, biases, **options(scheme))
+    return mx.dequantize(weights[f"{name}.weight"], scales, biases, **quantize_arguments(scheme))
 
 
 def _affine(x: Any, weight: Any, bias: Any = None) -> Any:

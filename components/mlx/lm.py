@@ -14,7 +14,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 from composer.formats import Headers
 from composer.formats.quantization import Scheme
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -101,7 +101,7 @@ class LanguageModel(Component, name="mlx.lm"):
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, dtype),
             packing=recipe
             and packing_of(
-                spec.weights, headers, checkpoint, checkpoint.prefix, recipe, packer.pack
+                spec.weights, headers, checkpoint, checkpoint.prefix, recipe, packer.pack_rows
             ),
         )
 
@@ -142,7 +142,7 @@ class LanguageModel(Component, name="mlx.lm"):
         cache_gb: float | None = None,
     ) -> None:
         self.model = model
-        self.table = loader.embeddings(model, dtype)
+        self.table = loader.make_embedder(model, dtype)
         self.adapters = Adapters(model, adapters, checkpoint)
         self.decoder = MlxLmDecoder(
             model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters
@@ -185,13 +185,13 @@ class LanguageModel(Component, name="mlx.lm"):
         options; decoding starts with the first token.
         """
         self.adapters.check(adapters)
-        return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
+        return self.writer.write(DecoderInput({EMBEDS: embeds}, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: Any, ids: Any, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
         self.adapters.check(adapters)
-        return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
+        return self.writer.replay(DecoderInput({EMBEDS: embeds}, adapters), ids)
 
     @method(embeds="T D @embed", returns="T D @hidden")
     def hidden(self, embeds: Any, *, adapters: AdapterNames = ()) -> Any:
@@ -246,4 +246,4 @@ def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str, bool]:
 def _recipe(spec: Spec, checkpoint: Checkpoint) -> tuple[dict[str, Scheme] | None, list[Problem]]:
     if spec.recipe is None:
         return None, []
-    return packing.plan(spec.recipe, checkpoint.tensors, checkpoint.schemes)
+    return packing.plan_quantization(spec.recipe, checkpoint.tensors, checkpoint.schemes)

@@ -16,7 +16,7 @@ from ..checkpoints import packing
 from ..checkpoints.embedding_table import FLOATS
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
-from .dtypes import dtype as to_dtype
+from .dtypes import mlx_dtype as to_dtype
 from .mlx_lm_package import model_module
 from .mlx_lm_patches import add_ids, add_window
 from .mlx_lm_support import module_name_of
@@ -37,15 +37,15 @@ def load_model(
 
     `recipe` is how modules are quantized during loading.
     """
-    model = build(checkpoint)
-    stored = read(checkpoint.tensors.files)
+    model = build_model(checkpoint)
+    stored = read_lazily(checkpoint.tensors.files)
     weights = {name: stored[checkpoint.prefix + name] for name in checkpoint.tensors}
     del stored
     weights = sanitize(model, weights)
-    return fill(model, weights, recipe or checkpoint.schemes, precision, recipe)
+    return load_weights_into(model, weights, recipe or checkpoint.schemes, precision, recipe)
 
 
-def fill(
+def load_weights_into(
     model: Any,
     weights: dict[str, Any],
     schemes: Mapping[str, Scheme],
@@ -73,11 +73,13 @@ def fill(
             )
         )
     del modules
-    nn.quantize(model, class_predicate=lambda path, _: path in schemes and options(schemes[path]))
+    nn.quantize(
+        model, class_predicate=lambda path, _: path in schemes and quantize_arguments(schemes[path])
+    )
     if recipe:
         for path, scheme in recipe.items():
             if f"{path}.weight" in weights:
-                arrays = mx.quantize(weights[f"{path}.weight"], **options(scheme))
+                arrays = mx.quantize(weights[f"{path}.weight"], **quantize_arguments(scheme))
                 for part, array in zip(packing.PARTS, arrays, strict=False):
                     weights[f"{path}.{part}"] = array  # no biases but affine ones
                 del arrays, array
@@ -115,12 +117,12 @@ def loaded_nbytes(
     return total
 
 
-def options(scheme: Scheme) -> dict[str, Any]:
+def quantize_arguments(scheme: Scheme) -> dict[str, Any]:
     """Return a scheme as the keywords of MLX."""
     return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
 
 
-def build(checkpoint: MlxCheckpoint) -> Any:
+def build_model(checkpoint: MlxCheckpoint) -> Any:
     """Build mlx-lm's model for a config, without computing its weights."""
     config = dict(checkpoint.mlx_config.config)
     name = module_name_of(config)
@@ -140,7 +142,7 @@ def build(checkpoint: MlxCheckpoint) -> Any:
     return model
 
 
-def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
+def make_embedder(model: Any, dtype: str) -> Callable[[Any], Any]:
     """Return a function from ids [T] to embeddings [T, D] of a dtype.
 
     A microscaled table (mxfp4, mxfp8, nvfp4) returns bfloat16, whatever the model runs in. The
@@ -161,7 +163,7 @@ def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
     return lambda ids: parent["embed_tokens"](ids).astype(kind)
 
 
-def read(files: Iterable[Location]) -> dict[str, Any]:
+def read_lazily(files: Iterable[Location]) -> dict[str, Any]:
     """Return every tensor of some files, read lazily."""
     import mlx.core as mx
 

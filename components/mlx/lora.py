@@ -8,9 +8,9 @@ from typing import Any
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.pair import EMBEDDING, HEAD
-from ..checkpoints.lora.selection import check_selection
-from .adapted_modules import Update, modules
-from .adapter_weights import Place, find_module, load_weights, replacement
+from ..checkpoints.lora.selection import check_selected_adapters
+from .adapted_modules import LoraUpdate, adapted_classes
+from .adapter_weights import ModulePlace, find_module, load_weights, replacement_module
 
 
 class Adapters:
@@ -28,7 +28,7 @@ class Adapters:
         self.active: tuple[str, ...] | None = ()
         self.weights = {name: load_weights(name, facts) for name, facts in adapters.items()}
         self.dora_modules: dict[tuple[str, int], Any] = {}
-        self.table: Place | None = None
+        self.table: ModulePlace | None = None
         paths: set[str] = set()
         for weights in self.weights.values():
             paths |= weights.paths
@@ -38,17 +38,17 @@ class Adapters:
             self._find_table(model, paths)
         for weights in self.weights.values():
             for path, module in weights.saved.items():
-                if kept := replacement(path, module, self._module(path), checkpoint):
+                if kept := replacement_module(path, module, self._module(path), checkpoint):
                     weights.modules[path] = kept
 
     @property
-    def updates(self) -> dict[str, dict[str, Update]]:
+    def updates(self) -> dict[str, dict[str, LoraUpdate]]:
         """The low-rank updates of each adapter by path."""
         return {name: weights.updates for name, weights in self.weights.items()}
 
     def check(self, names: Sequence[str]) -> None:
         """Raise ComposerError for a selection that cannot be."""
-        check_selection(names, self.adapters)
+        check_selected_adapters(names, self.adapters)
 
     def switch(self, names: Sequence[str]) -> None:
         """Switch exactly these adapters on; where several adapt one module, they add up."""
@@ -73,7 +73,7 @@ class Adapters:
                 updates.append(weights.updates[path])
         if not updates:
             return module
-        kinds = modules()
+        kinds = adapted_classes()
         lora, dora = kinds.lora, kinds.dora
         if path == EMBEDDING:
             lora, dora = kinds.lora_table, kinds.dora_table
@@ -87,7 +87,7 @@ class Adapters:
     def _find_table(self, model: Any, paths: set[str]) -> None:
         """Find the table of embeddings, and the head that may be tied to it."""
         self.table = find_module(model, EMBEDDING)
-        self.head = modules().tied_head(self.table.module)
+        self.head = adapted_classes().tied_head(self.table.module)
         self.is_tied = "lm_head" not in model
         if not self.is_tied and HEAD in paths:
             self.targets[HEAD] = find_module(model, HEAD)
@@ -110,4 +110,4 @@ class Adapters:
             head = self._adapted(HEAD, names, head)
         if rows is self.table.module and head is self.head:
             return self.table.module
-        return modules().table(rows, head)
+        return adapted_classes().table(rows, head)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..checkpoints.config_keys.window import Window
+from ..checkpoints.config_keys.window import AttentionWindow
 from .mlx_lm_package import model_module
 
 
-def add_window(model: Any, window: Window | None) -> None:
+def add_window(model: Any, window: AttentionWindow | None) -> None:
     """Limit the sliding layers of a model to `window.size` positions; None changes nothing.
 
     Each layer then makes its own mask: mlx-lm makes one for all of them.

@@ -18,7 +18,7 @@ EMBEDS = "input_embeddings"
 
 
 @cache
-def folder() -> Path | None:
+def mlx_lm_folder() -> Path | None:
     """Return the folder of the installed mlx-lm, or None."""
     found = find_spec("mlx_lm")
     if found is None or not found.submodule_search_locations:
@@ -26,7 +26,7 @@ def folder() -> Path | None:
     return Path(found.submodule_search_locations[0])
 
 
-def unsupported(config: Mapping[str, Any]) -> Problem | None:
+def unsupported_problem(config: Mapping[str, Any]) -> Problem | None:
     """Return why mlx.lm cannot run this config's model_type, or a warning if that is unknown."""
     kind = config.get("model_type")
     if kind is None:
@@ -41,7 +41,7 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
             "W240",
             f"config.json has the architectures {show(str(names))}; expected a list of names",
         )
-    package = folder()
+    package = mlx_lm_folder()
     if package is None:
         return Problem(
             "L321",
@@ -75,7 +75,7 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
 
 def module_name_of(config: Mapping[str, Any]) -> str:
     """Return the module of the installed mlx-lm that runs a config."""
-    package = folder()
+    package = mlx_lm_folder()
     assert package is not None, "mlx.lm needs mlx-lm"
     return _module_name(package, config["model_type"], config.get("architectures"))
 

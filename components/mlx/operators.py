@@ -14,7 +14,7 @@ from ..operators.row import row
 from ..operators.slice import slice
 from ..operators.stack_frames import stack_frames
 from ..operators.transpose import transpose
-from .dtypes import short
+from .dtypes import short_name
 
 # These use nothing but what arrays of MLX and of NumPy have in common.
 SHARED = (concat, keep, pool, row, slice, stack_frames, transpose)
@@ -27,9 +27,9 @@ def scatter(base: Any, at: np.ndarray, values: Any) -> Any:
     rows = _marked(at, base.shape[0])
     if tuple(values.shape) != (rows.size, *base.shape[1:]) or values.dtype != base.dtype:
         raise ValueError(
-            f"scatter into {rows.size} marked rows of {short(base.dtype)} {list(base.shape)} "
+            f"scatter into {rows.size} marked rows of {short_name(base.dtype)} {list(base.shape)} "
             f"needs values {[rows.size, *base.shape[1:]]} of the same dtype, not "
-            f"{short(values.dtype)} {list(values.shape)}"
+            f"{short_name(values.dtype)} {list(values.shape)}"
         )
     if not rows.size:
         return base

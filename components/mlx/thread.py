@@ -21,7 +21,7 @@ class _Cleanup:
 _local = threading.local()
 
 
-def enter() -> None:
+def register_thread() -> None:
     """Register the calling thread, unless it is the main one, for cleanup at its end."""
     main = threading.current_thread() is threading.main_thread()
     if not main and not hasattr(_local, "cleanup"):

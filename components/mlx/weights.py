@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoints.modules import Module
 from ..checkpoints.packing import PARTS
 from . import loader
-from .dtypes import dtype as to_dtype
+from .dtypes import mlx_dtype as to_dtype
 
 if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
 
-def weights_of(
+def load_weights(
     files: Iterable[Location],
     tensors: Mapping[str, Tensor],
     dtype: str,
@@ -29,7 +29,7 @@ def weights_of(
     """
     import mlx.core as mx
 
-    stored, weights = loader.read(files), {}
+    stored, weights = loader.read_lazily(files), {}
     for name, tensor in tensors.items():
         value = stored.pop(tensor.name)
         path, _, part = name.rpartition(".")
@@ -55,7 +55,7 @@ def _parts(module: Module, value: Any, stored: dict[str, Any]) -> Iterator[tuple
 
     assert module.packing
     if module.packed_when_read:
-        made = mx.quantize(value, **loader.options(module.packing))
+        made = mx.quantize(value, **loader.quantize_arguments(module.packing))
         yield from zip(PARTS, made, strict=False)
         return
     yield PARTS[0], value

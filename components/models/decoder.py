@@ -18,11 +18,11 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.key_positions import at_their_keys, with_place
+from ..checkpoints.config_keys.key_positions import with_key_positions, with_place
 from ..checkpoints.folder import open_folder
 from ..checkpoints.modules import Module, read_modules
 from .blocks import Array, DecoderBlocks
-from .decoder_config import Config
+from .decoder_config import DecoderConfig
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -41,7 +41,7 @@ class Architecture:
     """
 
     model_types: tuple[str, ...]
-    read_settings: Callable[[Config], Any]
+    read_settings: Callable[[DecoderConfig], Any]
     tensors: Callable[[Any], Iterable[Shape]]
     forward: Callable[[DecoderBlocks, Any, Array], Array]
 
@@ -179,10 +179,10 @@ def read_decoder(
         raise ComposerError(_unknown(kind, checkpoint))
     tied = f"{HEAD}.weight" not in checkpoint.tensors
     table = checkpoint.table
-    config = Config(values, table.width, table.rows, tied, spec.config.ignore)
+    config = DecoderConfig(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)
     config.check_unread()
-    problems = list(at_their_keys(checkpoint.file, headers, config.problems, folder.keys))
+    problems = list(with_key_positions(checkpoint.file, headers, config.problems, folder.keys))
     modules: dict[str, Module] = {}
     if not problems:
         modules, problems = read_modules(checkpoint, architecture.tensors(settings), recipe)
@@ -213,7 +213,7 @@ def find_tensor_problems(
     if architecture is None or not affine:
         return []
     tied = f"{HEAD}.weight" not in checkpoint.tensors
-    config = Config(values, checkpoint.table.width, checkpoint.table.rows, tied, ignore)
+    config = DecoderConfig(values, checkpoint.table.width, checkpoint.table.rows, tied, ignore)
     settings = architecture.read_settings(config)
     if config.problems:
         return []

@@ -13,16 +13,16 @@ from ..checkpoints import rope
 from ..checkpoints.config_keys import rotary
 from ..checkpoints.config_keys.key_positions import Placed
 from ..checkpoints.config_keys.meaning import unread_keys
-from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, Rules, positions
-from ..checkpoints.config_keys.window import KEYS, Window, read_window
-from .rotary import Llama3, Rotary, Yarn
+from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, RopeRules, max_positions
+from ..checkpoints.config_keys.window import KEYS, AttentionWindow, read_window
+from .rotary import Llama3RopeScaling, Rotary, YarnScaling
 
 CHECKED = frozenset(  # by the checkpoint, against its tensors
     "hidden_size max_position_embeddings model_type tie_word_embeddings vocab_size".split()
 )
 
 
-class Config:
+class DecoderConfig:
     """The keys of a config.json, with the sizes that the tensors show.
 
     Every key that is asked for counts as read. Whatever is wrong is added to `problems`, and a
@@ -50,13 +50,13 @@ class Config:
         types = self.values.get("layer_types")
         if not isinstance(types, list):
             types = []
-        self.rules, found = rotary.read_rules(self.values, types)
+        self.rules, found = rotary.read_rope_rules(self.values, types)
         self.problems += found
 
     @property
     def positions(self) -> int | None:
         """Return how many positions a sequence has at most."""
-        return positions(self.values, self.rules)
+        return max_positions(self.values, self.rules)
 
     def value(self, key: str) -> Any:
         """Return what a key holds, or None."""
@@ -118,7 +118,7 @@ class Config:
         """Return how many rows a row of each layer sees, None for all of them."""
         self.read |= KEYS
         found = read_window(self.values, self.kind, num_layers)
-        if isinstance(found, Window):
+        if isinstance(found, AttentionWindow):
             return tuple(found.size if sliding else None for sliding in found.sliding)
         if found is not None:
             self.problems.append(((self._window_key(),), Problem("W257", found)))
@@ -156,7 +156,7 @@ class Config:
             what = f"does not read {key}, which is {show_bare(self.values[key])}"
             self.refuse(what, key, hint=KEEP)
 
-    def refuse(self, what: str, key: str | Rules, hint: str | None = None) -> None:
+    def refuse(self, what: str, key: str | RopeRules, hint: str | None = None) -> None:
         """Report what this network does not compute."""
         path = (key,) if isinstance(key, str) else key.path
         self.problems.append((path, Problem("W257", f"composer's {self.kind} {what}", hint=hint)))
@@ -178,7 +178,7 @@ class Config:
     def _window_key(self) -> str:
         return "layer_types" if self.values.get("layer_types") else "sliding_window"
 
-    def _scaling(self, rules: Rules) -> float | Llama3 | Yarn:
+    def _scaling(self, rules: RopeRules) -> float | Llama3RopeScaling | YarnScaling:
         numbers = {key: value for key, value in rules.numbers.items() if value is not None}
         trained = numbers.setdefault(ORIGINAL, self.values.get("max_position_embeddings"))
         if rules.kind in ("default", "dynamic"):  # alike up to the limit, which stays as trained
@@ -203,9 +203,9 @@ class Config:
             if not rounded and len(rules.path) > 1:  # transformers does not look for it there
                 self.refuse("does not read truncate of one type of layer", rules)
             original = number(ORIGINAL, trained)
-            return Yarn(factor, original, fast, slow, rounded, rules.attention_factor)
+            return YarnScaling(factor, original, fast, slow, rounded, rules.attention_factor)
         low, high = number("low_freq_factor", 1.0), number("high_freq_factor", 4.0)
         if high <= low:
             what = f"high_freq_factor is {high:g}, not above low_freq_factor {low:g}"
             self.wrong(rules.path[0], what)
-        return Llama3(factor, low, high, number(ORIGINAL, 8192.0))
+        return Llama3RopeScaling(factor, low, high, number(ORIGINAL, 8192.0))

@@ -17,7 +17,7 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints.encoder_checkpoint import EncoderCheckpoint
 from ..checkpoints.encoder_packing import encoder_packing
-from ..checkpoints.file_stamps import StampedFacts, stamps
+from ..checkpoints.file_stamps import StampedFacts, stamp_files
 from ..checkpoints.weight_groups import weight_groups
 from .blocks import Array
 from .network import Dims, Network
@@ -69,7 +69,7 @@ def network_facts(
         casts=tuple(casts),
         notes=notes,
         weights=weight_groups(network.tensors, {}, schemes, dtype),
-        stamps=stamps(files),
+        stamps=stamp_files(files),
     )
 
 
@@ -83,7 +83,9 @@ def _widened(network: Network, packed: Mapping[str, Scheme], dtype: str) -> Iter
         yield f"{form} -> {dtype}, in {count} modules, which this backend does not run packed"
 
 
-def finite(backend: Backend, parts: Sequence[Any], what: str = "speech encoder") -> Any:
+def require_finite_rows(
+    backend: Backend, parts: Sequence[Any], what: str = "speech encoder"
+) -> Any:
     """Return rows [N, D] of all parts; raise R551 where a number is infinite or NaN."""
     for rows in parts:
         if not np.isfinite(backend.to_numpy(rows)).all():

@@ -12,7 +12,7 @@ from ..checkpoints.config_keys.window import FULL, SLIDING
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
-from .decoder_config import Config
+from .decoder_config import DecoderConfig
 from .rotary import Rotary
 
 GELU_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
@@ -25,7 +25,7 @@ NORMS = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class Gemma3Settings:
     """The sizes of a decoder, how each layer attends, and what bounds its logits, if anything."""
 
     hidden_size: int
@@ -39,25 +39,25 @@ class Settings:
     logit_cap: float | None
 
 
-def read_settings(config: Config) -> Settings:
+def read_settings(config: DecoderConfig) -> Gemma3Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
     rotaries = _read_rotaries(config, config.count("head_dim", 256))
     logit_cap = None
     if config.value("final_logit_softcapping") is not None:
         logit_cap = config.real("final_logit_softcapping")
     kinds = _read_layer_types(config)
-    return with_layers(config, kinds, rotaries, qk_norm=True, logit_cap=logit_cap)
+    return read_common_settings(config, kinds, rotaries, qk_norm=True, logit_cap=logit_cap)
 
 
-def with_layers(
-    config: Config,
+def read_common_settings(
+    config: DecoderConfig,
     kinds: Iterable[str],
     rotaries: Mapping[str, Rotary],
     *,
     qk_norm: bool,
     logit_cap: float | None,
     softcap: float | None = None,
-) -> Settings:
+) -> Gemma3Settings:
     """Read what Gemma 2 and Gemma 3 have alike, for layers of these types."""
     for key in ("hidden_activation", "hidden_act"):
         config.require(key, *GELU_TANH)
@@ -72,7 +72,7 @@ def with_layers(
         seen = window if kind == SLIDING else None
         rotary = rotaries[kind]
         layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotary, seen, softcap))
-    return Settings(
+    return Gemma3Settings(
         hidden_size=config.hidden_size,
         intermediate_size=config.count("intermediate_size"),
         vocab_size=config.vocab_size,
@@ -85,7 +85,7 @@ def with_layers(
     )
 
 
-def _read_layer_types(config: Config) -> list[str]:
+def _read_layer_types(config: DecoderConfig) -> list[str]:
     """Return the type of each layer: as listed, or every sixth without a window."""
     num_layers = config.count("num_hidden_layers")
     pattern = config.count("sliding_window_pattern", 6)
@@ -97,7 +97,7 @@ def _read_layer_types(config: Config) -> list[str]:
     return listed_types(config, types, num_layers)
 
 
-def listed_types(config: Config, types: Sequence[str], num_layers: int) -> list[str]:
+def listed_types(config: DecoderConfig, types: Sequence[str], num_layers: int) -> list[str]:
     """Return the types that a config lists; report a list that does not name one for each layer."""
     if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
         message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
@@ -106,7 +106,7 @@ def listed_types(config: Config, types: Sequence[str], num_layers: int) -> list[
     return list(types)
 
 
-def _read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
+def _read_rotaries(config: DecoderConfig, head_dim: int) -> dict[str, Rotary]:
     """Return how positions turn in layers of each type."""
     local = config.real("rope_local_base_freq", 1e4)
     if config.value("rope_parameters") is not None and "" in config.rules:
@@ -117,7 +117,7 @@ def _read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
     return {FULL: config.rotary(head_dim, 1e6, FULL), SLIDING: sliding}
 
 
-def tensors(settings: Settings) -> Iterator[Shape]:
+def tensors(settings: Gemma3Settings) -> Iterator[Shape]:
     """Yield the name and the shape of every tensor."""
     width, inner = settings.hidden_size, settings.intermediate_size
     yield f"{TABLE}.weight", (settings.vocab_size, width)
@@ -139,41 +139,45 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
 
 
-def forward(nn: DecoderBlocks, settings: Settings, x: Array) -> Array:
+def forward(nn: DecoderBlocks, settings: Gemma3Settings, x: Array) -> Array:
     """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
     x = x * settings.hidden_size**0.5
     for number in range(len(settings.layers)):
         x = nn.evaluate(layer(nn, settings, number, x))
-    x = norm(nn, settings, nn.chosen(x), "model.norm")
+    x = gemma_rms_norm(nn, settings, nn.chosen(x), "model.norm")
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
     if settings.logit_cap is None:
         return logits
     return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
 
 
-def layer(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+def layer(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) -> Array:
     """Map hidden states [T, D] through one layer, each part normalized before and after."""
     at = f"model.layers.{number}"
     before, after, before_mlp, after_mlp = (f"{at}.{name}" for name in NORMS)
-    y = attention(nn, settings, number, norm(nn, settings, x, before))
-    x = x + norm(nn, settings, y, after)
-    y = norm(nn, settings, x, before_mlp)
+    y = attention(nn, settings, number, gemma_rms_norm(nn, settings, x, before))
+    x = x + gemma_rms_norm(nn, settings, y, after)
+    y = gemma_rms_norm(nn, settings, x, before_mlp)
     gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
     y = nn.linear(nn.gelu_tanh(gate) * up, f"{at}.mlp.down_proj")
-    return x + norm(nn, settings, y, after_mlp)
+    return x + gemma_rms_norm(nn, settings, y, after_mlp)
 
 
-def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+def attention(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) -> Array:
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
     q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
     if settings.qk_norm:
-        q = norm(nn, settings, nn.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm")
-        k = norm(nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm")
+        q = gemma_rms_norm(
+            nn, settings, nn.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm"
+        )
+        k = gemma_rms_norm(
+            nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm"
+        )
     return nn.linear(nn.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
 
 
-def norm(nn: DecoderBlocks, settings: Settings, x: Array, name: str) -> Array:
+def gemma_rms_norm(nn: DecoderBlocks, settings: Gemma3Settings, x: Array, name: str) -> Array:
     """Normalize by the root mean square; what is stored is added to 1."""
     return nn.rms_norm(x, name, settings.rms_norm_eps, offset=1.0)
 

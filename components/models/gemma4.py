@@ -18,19 +18,19 @@ from composer.generation.decoder import AHEAD
 
 from ..checkpoints.gemma4 import settings as stated
 from ..checkpoints.gemma4.checkpoint import TABLE as ROWS
-from ..checkpoints.gemma4.checkpoint import Decoder
+from ..checkpoints.gemma4.checkpoint import Gemma4Checkpoint
 from ..checkpoints.gemma4.modules import experts_problem, read_modules
 from ..checkpoints.modules import Module
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, ParsedDecoder
-from .rotary import Proportional, Rotary
+from .rotary import ProportionalRotary, Rotary
 
 TABLE = "embed_tokens"
 
 
 @dataclass(frozen=True)
-class Settings:
+class Gemma4NetworkSettings:
     """How each layer attends, and the number of the layer whose keys and values it takes.
 
     `keys_are_values` says which layers have no values but their keys. `per_layer` is the width of
@@ -63,7 +63,7 @@ class Gemma4Decoder(ParsedDecoder):
 
 
 def read_gemma4(
-    decoder: Decoder,
+    decoder: Gemma4Checkpoint,
     int8_activations: bool = False,
     recipe: Mapping[str, Scheme] | None = None,
 ) -> Gemma4Decoder:
@@ -94,7 +94,7 @@ def read_gemma4(
     )
 
 
-def read_settings(found: stated.Settings) -> Settings:
+def read_settings(found: stated.Gemma4Settings) -> Gemma4NetworkSettings:
     """Return what the network needs of a checkpoint's settings."""
     last: dict[str, int] = {}  # layer of each kind that has keys and values of its own
     layers, sources, keys_are_values = [], [], []
@@ -104,7 +104,7 @@ def read_settings(found: stated.Settings) -> Settings:
         layers.append(read_attention(found, layer))
         sources.append(last[layer.kind])
         keys_are_values.append(found.keys_are_values and layer.full)
-    return Settings(
+    return Gemma4NetworkSettings(
         hidden_size=found.hidden.value,
         tied=found.args["tie_word_embeddings"],
         rms_norm_eps=found.args["rms_norm_eps"],
@@ -117,12 +117,12 @@ def read_settings(found: stated.Settings) -> Settings:
     )
 
 
-def read_attention(found: stated.Settings, layer: stated.Layer) -> Attention:
+def read_attention(found: stated.Gemma4Settings, layer: stated.LayerSettings) -> Attention:
     """Return how a layer attends, which its type says."""
     rope: Mapping[str, Any] = found.args["rope_parameters"][layer.kind]
     head_dim, rotary = layer.head_dim.value, Rotary(layer.head_dim.value, rope["rope_theta"])
     if rope["rope_type"] != "default":
-        rule = Proportional(rope.get("partial_rotary_factor", 1.0), rope.get("factor", 1.0))
+        rule = ProportionalRotary(rope.get("partial_rotary_factor", 1.0), rope.get("factor", 1.0))
         rotary = Rotary(head_dim, rope["rope_theta"], rule)
     window = None if layer.full else found.args["sliding_window"]
     return Attention(found.heads.value, layer.kv_heads.value, head_dim, 1.0, rotary, window)
@@ -130,7 +130,7 @@ def read_attention(found: stated.Settings, layer: stated.Layer) -> Attention:
 
 def forward(
     nn: DecoderBlocks,
-    settings: Settings,
+    settings: Gemma4NetworkSettings,
     x: Array,
     per_layer: Array | None = None,
     ahead: Array | None = None,
@@ -159,7 +159,9 @@ def forward(
     return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
 
 
-def per_layer_inputs(nn: DecoderBlocks, settings: Settings, x: Array, rows: Array) -> Array:
+def per_layer_inputs(
+    nn: DecoderBlocks, settings: Gemma4NetworkSettings, x: Array, rows: Array
+) -> Array:
     """Return each layer's input [T, L, P]: its row of the table, and what it reads of x."""
     context = nn.linear(x, "per_layer_model_projection") * settings.hidden_size**-0.5
     context = nn.reshape(context, -1, len(settings.layers), settings.per_layer)
@@ -169,7 +171,7 @@ def per_layer_inputs(nn: DecoderBlocks, settings: Settings, x: Array, rows: Arra
 
 def layer(
     nn: DecoderBlocks,
-    settings: Settings,
+    settings: Gemma4NetworkSettings,
     number: int,
     x: Array,
     rows: Array | None,
@@ -193,7 +195,11 @@ def layer(
 
 
 def attention(
-    nn: DecoderBlocks, settings: Settings, number: int, x: Array, ahead: Array | None = None
+    nn: DecoderBlocks,
+    settings: Gemma4NetworkSettings,
+    number: int,
+    x: Array,
+    ahead: Array | None = None,
 ) -> Array:
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn, eps = f"layers.{number}.self_attn", settings.layers[number], settings.rms_norm_eps

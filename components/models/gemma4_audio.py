@@ -23,7 +23,7 @@ from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
 from .blocks import Array, Blocks
 from .clipped_linear import clipped_linear
-from .encoder import encoder_facts, encoder_network, finite
+from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MAX_TIMESCALE = 10_000.0  # of the relative positions, in frames
 
 
 @dataclass(frozen=True)
-class Settings:
+class Gemma4AudioSettings:
     """The sizes that the network needs, and the numbers that no tensor shows.
 
     A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention logits,
@@ -54,7 +54,7 @@ class Settings:
     rms_norm_eps: float
 
 
-def encode(nn: Blocks, settings: Settings, mel: Array) -> Array:
+def encode(nn: Blocks, settings: Gemma4AudioSettings, mel: Array) -> Array:
     """Map log-mel [F, M] to rows [ceil(F / 4), D] of the decoder's scaled embeddings."""
     x = subsample(nn, settings, mel)
     for number in range(settings.num_layers):
@@ -62,7 +62,7 @@ def encode(nn: Blocks, settings: Settings, mel: Array) -> Array:
     return project(nn, settings, x)
 
 
-def subsample(nn: Blocks, settings: Settings, mel: Array) -> Array:
+def subsample(nn: Blocks, settings: Gemma4AudioSettings, mel: Array) -> Array:
     """Map log-mel [F, M] to hidden states [ceil(F / 4), d]: two convolutions and a Linear.
 
     The Linear takes a frame's numbers with the channels innermost.
@@ -75,7 +75,7 @@ def subsample(nn: Blocks, settings: Settings, mel: Array) -> Array:
     return nn.linear(nn.reshape(x, -1, settings.joined), f"{at}input_proj_linear")
 
 
-def layer(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
+def layer(nn: Blocks, at: str, settings: Gemma4AudioSettings, x: Array) -> Array:
     """Map hidden states [T, d] through one macaron block."""
     x = feed_forward(nn, f"{at}feed_forward1.", settings, x)
     y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}norm_pre_attn", EPS)
@@ -86,7 +86,7 @@ def layer(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     return nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}norm_out", EPS)
 
 
-def feed_forward(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
+def feed_forward(nn: Blocks, at: str, settings: Gemma4AudioSettings, x: Array) -> Array:
     """Add part of a feed-forward layer's output, normalized before and after."""
     y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
     y = nn.silu(clipped_linear(nn, f"{at}ffw_layer_1", y))
@@ -94,7 +94,7 @@ def feed_forward(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     return x + nn.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
 
 
-def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
+def attention(nn: Blocks, at: str, settings: Gemma4AudioSettings, x: Array) -> Array:
     """Let every frame [T, d] attend to itself and to `past` frames before it, in float32.
 
     A key at a distance is the frame's own plus one that the distance alone makes.
@@ -129,7 +129,7 @@ def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
 
 
-def convolution(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
+def convolution(nn: Blocks, at: str, settings: Gemma4AudioSettings, x: Array) -> Array:
     """Add a gated convolution over each channel, in which no frame sees a later one."""
     y = nn.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
     y = nn.glu(clipped_linear(nn, f"{at}linear_start", y))
@@ -138,7 +138,7 @@ def convolution(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     return x + clipped_linear(nn, f"{at}linear_end", y)
 
 
-def project(nn: Blocks, settings: Settings, x: Array) -> Array:
+def project(nn: Blocks, settings: Gemma4AudioSettings, x: Array) -> Array:
     """Map hidden states [T, d] to rows [T, D] as they stand among scaled embeddings."""
     x = nn.rms_norm(nn.linear(x, f"{TOWER}output_proj"), None, settings.rms_norm_eps)
     return nn.linear(x, f"{EMBED}embedding_projection")
@@ -178,13 +178,13 @@ class Gemma4Audio(Family, name="gemma4_audio"):
     @method(mel="F M", returns="N D")
     def __call__(self, mel: Any) -> Any:
         """Map log-mel [F, M] of one clip to rows [ceil(F / 4), D]."""
-        return finite(self.runs_on, [self.run(mel)])
+        return require_finite_rows(self.runs_on, [self.run(mel)])
 
 
 def network(tower: Tower) -> Network:
     """Return the network of one clip."""
     sizes = tower.sizes
-    settings = Settings(
+    settings = Gemma4AudioSettings(
         num_layers=tower.layers,
         hidden_size=sizes["width"],
         num_heads=sizes["width"] // sizes["head"],
@@ -200,6 +200,6 @@ def network(tower: Tower) -> Network:
     return encoder_network(tower, partial(forward, settings), inputs, sizes["out"])
 
 
-def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:
+def forward(settings: Gemma4AudioSettings, nn: Blocks, mel: Array) -> Array:
     """Run the network as a `Network` takes it: settings bound, the blocks first."""
     return encode(nn, settings, mel)

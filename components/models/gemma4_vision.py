@@ -23,7 +23,7 @@ from ..checkpoints.gemma4_vision.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_vision.layout import EMBED, STANDARDIZED, TABLE, TOWER
 from .blocks import Array, Blocks
 from .clipped_linear import clipped_linear
-from .encoder import encoder_facts, encoder_network, finite
+from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
 from .rotary import Rotary
 
@@ -189,7 +189,7 @@ class Gemma4Vision(Family, name="gemma4_vision"):
         below, right = places.transpose(0, 1, 3, 2, 4).reshape(2, -1)
         backend = self.runs_on
         made = self.run(squares, *(backend.from_numpy(at, "i64") for at in (right, below)))
-        return finite(backend, [made], "vision tower")
+        return require_finite_rows(backend, [made], "vision tower")
 
     def _check(self, rows: int, columns: int) -> None:
         """Raise R550 unless the patches make whole squares, each with positions."""

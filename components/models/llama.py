@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
-from .decoder_config import Config
+from .decoder_config import DecoderConfig
 
 
 @dataclass(frozen=True)
-class Settings:
+class LlamaSettings:
     """The sizes of a decoder and how each of its layers attends.
 
     Biases are of queries, keys and values, of the attention's output, and of the MLP.
@@ -33,7 +33,7 @@ class Settings:
     mlp_bias: bool
 
 
-def read_settings(config: Config) -> Settings:
+def read_settings(config: DecoderConfig) -> LlamaSettings:
     """Read what a network of these kinds needs."""
     config.require("hidden_act", "silu", "swish")
     num_layers = config.count("num_hidden_layers")
@@ -42,7 +42,7 @@ def read_settings(config: Config) -> Settings:
     head_dim = config.count("head_dim", max(default, 1))
     rotary = config.rotary(head_dim)
     biased = config.flag("attention_bias") and config.kind in ("llama", "qwen3")
-    return Settings(
+    return LlamaSettings(
         hidden_size=config.hidden_size,
         intermediate_size=config.count("intermediate_size"),
         vocab_size=config.vocab_size,
@@ -59,7 +59,7 @@ def read_settings(config: Config) -> Settings:
     )
 
 
-def tensors(settings: Settings) -> Iterator[Shape]:
+def tensors(settings: LlamaSettings) -> Iterator[Shape]:
     """Yield the name and the shape of every tensor."""
     width, inner = settings.hidden_size, settings.intermediate_size
     yield f"{TABLE}.weight", (settings.vocab_size, width)
@@ -82,7 +82,7 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
 
 
-def forward(nn: DecoderBlocks, settings: Settings, x: Array) -> Array:
+def forward(nn: DecoderBlocks, settings: LlamaSettings, x: Array) -> Array:
     """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
     for number in range(len(settings.layers)):
         x = nn.evaluate(layer(nn, settings, number, x))
@@ -90,7 +90,7 @@ def forward(nn: DecoderBlocks, settings: Settings, x: Array) -> Array:
     return nn.linear(x, TABLE if settings.tied else HEAD)
 
 
-def layer(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+def layer(nn: DecoderBlocks, settings: LlamaSettings, number: int, x: Array) -> Array:
     """Map hidden states [T, D] through one layer."""
     at, eps = f"model.layers.{number}", settings.rms_norm_eps
     x = x + attention(nn, settings, number, nn.rms_norm(x, f"{at}.input_layernorm", eps))
@@ -99,7 +99,7 @@ def layer(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array
     return x + nn.linear(nn.silu(gate) * up, f"{at}.mlp.down_proj")
 
 
-def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+def attention(nn: DecoderBlocks, settings: LlamaSettings, number: int, x: Array) -> Array:
     """Let rows [T, D] attend to themselves and to those before them."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
     q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])

@@ -20,7 +20,7 @@ from composer.formats import Headers
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, encoder_network, finite
+from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
 from .whisper_layer import EPS, layer
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeralionSettings:
     """Sizes that the network needs: `joined` is the width of the frames that the adaptor joins."""
 
     num_layers: int
@@ -37,7 +37,7 @@ class Settings:
     joined: int
 
 
-def encode(nn: Blocks, settings: Settings, mel: Array) -> Array:
+def encode(nn: Blocks, settings: MeralionSettings, mel: Array) -> Array:
     """Map one window of log-mel [M, 2W] to rows [W / 15, D]."""
     x = stem(nn, mel)
     for number in range(settings.num_layers):
@@ -54,7 +54,7 @@ def stem(nn: Blocks, mel: Array) -> Array:
     return x + nn.weight("embed_positions.weight")
 
 
-def adapt(nn: Blocks, settings: Settings, x: Array) -> Array:
+def adapt(nn: Blocks, settings: MeralionSettings, x: Array) -> Array:
     """Join frames [W, d] side by side and map them to rows [W / 15, D].
 
     The large adaptor is SiLU(gate(h)) * pool(h) between two linear layers, the small one of v1
@@ -126,17 +126,17 @@ class Meralion(Family, name="meralion"):
             )
         starts = range(0, frames, self.window)
         rows = [self.run(mel[:, start : start + self.window]) for start in starts]
-        return finite(self.runs_on, rows)
+        return require_finite_rows(self.runs_on, rows)
 
 
 def network(checkpoint: SpeechCheckpoint) -> Network:
     """Return the network of one window."""
     sizes = checkpoint.sizes
-    settings = Settings(checkpoint.layers, checkpoint.heads, sizes["joined"])
+    settings = MeralionSettings(checkpoint.layers, checkpoint.heads, sizes["joined"])
     inputs: dict[str, Dims] = {"mel": (sizes["mels"], 2 * sizes["window"])}
     return encoder_network(checkpoint, partial(forward, settings), inputs, sizes["out"])
 
 
-def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:
+def forward(settings: MeralionSettings, nn: Blocks, mel: Array) -> Array:
     """Run the network as a `Network` takes it: settings bound, the blocks first."""
     return encode(nn, settings, mel)

@@ -19,9 +19,9 @@ from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.qwen3_asr_audio.checkpoint import AudioEncoder, read_encoder
-from ..checkpoints.qwen3_asr_audio.settings import Windows
+from ..checkpoints.qwen3_asr_audio.settings import AttentionWindows
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, encoder_network, finite
+from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
 from .whisper_layer import EPS, layer
 
@@ -33,7 +33,7 @@ STEM = ("conv2d1.", "conv2d2.", "conv2d3.", "conv_out.")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Qwen3AsrAudioSettings:
     """Sizes that the network needs: `joined` numbers are what the convolutions make of a row."""
 
     num_layers: int
@@ -49,7 +49,7 @@ class Settings:
         return -(-self.chunk // STRIDE)
 
 
-def stem(settings: Settings, nn: Blocks, mel: Array) -> Array:
+def stem(settings: Qwen3AsrAudioSettings, nn: Blocks, mel: Array) -> Array:
     """Map whole chunks of log-mel [M, C F] to hidden states [C R, d], positions included.
 
     Every chunk is convolved by itself, and its positions begin at 0.
@@ -74,7 +74,7 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def encode(settings: Settings, nn: Blocks, x: Array) -> Array:
+def encode(settings: Qwen3AsrAudioSettings, nn: Blocks, x: Array) -> Array:
     """Map the hidden states [N, d] of one window, which attend to each other, to rows [N, D]."""
     for number in range(settings.num_layers):
         x = nn.evaluate(layer(nn, f"layers.{number}.", settings.num_heads, x))
@@ -113,7 +113,7 @@ class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
         return cls(before, after, checkpoint.windows)
 
     def __init__(
-        self, stem: Callable[..., Any], encode: Callable[..., Any], windows: Windows
+        self, stem: Callable[..., Any], encode: Callable[..., Any], windows: AttentionWindows
     ) -> None:
         self.stem = stem
         self.encode = encode
@@ -127,7 +127,7 @@ class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
             raise ComposerError(Problem("R550", "the log-mel has no frames"))
         size = self.windows.chunk * self.windows.chunks
         rows = [self._window(mel[:, at : at + size]) for at in range(0, frames, size)]
-        return finite(self.runs_on, rows)
+        return require_finite_rows(self.runs_on, rows)
 
     def _window(self, mel: Any) -> Any:
         """Map the frames of a window, or of the last one, which may be shorter."""
@@ -148,7 +148,7 @@ class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
 def network(checkpoint: AudioEncoder, forward: Callable[..., Array]) -> Network:
     """Return the network of one window, from its log-mel or from its hidden states."""
     sizes = checkpoint.sizes
-    settings = Settings(
+    settings = Qwen3AsrAudioSettings(
         num_layers=sizes["layers"],
         num_heads=sizes["heads"],
         mels=sizes["mels"],

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Llama3:
+class Llama3RopeScaling:
     """The scaling of Llama 3.1: slow turns are `factor` times slower, fast ones as they were."""
 
     factor: float
@@ -19,7 +19,7 @@ class Llama3:
 
 
 @dataclass(frozen=True)
-class Yarn:
+class YarnScaling:
     """YaRN (arXiv 2309.00071): pairs that turn less than `slow` times in `original` positions are
     `factor` times slower, those that turn more than `fast` times as they were.
 
@@ -50,7 +50,7 @@ class Yarn:
 
 
 @dataclass(frozen=True)
-class Proportional:
+class ProportionalRotary:
     """Of the pairs of a head only the first `part` turn, `factor` times slower; the rest stay."""
 
     part: float
@@ -66,20 +66,20 @@ class Rotary:
 
     dims: int
     theta: float
-    scaling: float | Llama3 | Yarn | Proportional = 1.0
+    scaling: float | Llama3RopeScaling | YarnScaling | ProportionalRotary = 1.0
 
     def frequencies(self) -> np.ndarray:
         """Return how far each pair turns from one position to the next, float64 [dims / 2]."""
         plain = self.theta ** (-np.arange(0, self.dims, 2, dtype=np.float64) / self.dims)
         rule = self.scaling
-        if isinstance(rule, Yarn):
+        if isinstance(rule, YarnScaling):
             slowed = rule.blend(self.dims, self.theta)
             made: np.ndarray = plain * (slowed / rule.factor + 1 - slowed)
             return made
-        if isinstance(rule, Proportional):
+        if isinstance(rule, ProportionalRotary):
             turning = np.arange(len(plain)) < int(rule.part * self.dims // 2)
             return np.where(turning, plain / rule.factor, 0.0)
-        if not isinstance(rule, Llama3):
+        if not isinstance(rule, Llama3RopeScaling):
             return plain / rule
         lengths = 2 * pi / plain
         smooth = (rule.original / lengths - rule.low) / (rule.high - rule.low)
@@ -89,6 +89,6 @@ class Rotary:
     def table(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Return cosine and sine of each position's angles, float32 [end - start, dims / 2]."""
         angles = np.arange(start, end)[:, None] * self.frequencies()
-        growth = self.scaling.attention if isinstance(self.scaling, Yarn) else 1.0
+        growth = self.scaling.attention if isinstance(self.scaling, YarnScaling) else 1.0
         cosine, sine = np.cos(angles) * growth, np.sin(angles) * growth
         return cosine.astype(np.float32), sine.astype(np.float32)

@@ -20,9 +20,9 @@ from composer.formats import Headers
 
 from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import require_unchanged
-from ..checkpoints.stack.config import StackConfig
+from ..checkpoints.stack.config import LayerStackConfig
 from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
-from ..checkpoints.stack.tensors import Shape, read_shape
+from ..checkpoints.stack.tensors import LayerStackShape, read_stack_shape
 from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
 from .encoder import network_facts
@@ -92,7 +92,7 @@ class Stack(Family, name="stack"):
 
     requires = frozenset({"weights"})
     accepts = frozenset({"precision"})
-    Config = StackConfig
+    Config = LayerStackConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -102,7 +102,7 @@ class Stack(Family, name="stack"):
             methods = {CALL: _divided_signature(layers)}
         if headers is None:
             return Facts(unknown=True, methods=methods)
-        shape = read_shape(spec, headers)
+        shape = read_stack_shape(spec, headers)
         dims = {"I": shape.width_in, "O": shape.width_out}
         made = network(spec, shape)
         facts = network_facts(made, cls.runs_on, dims, shape.notes, shape.files)
@@ -113,7 +113,7 @@ class Stack(Family, name="stack"):
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors and convert them to the precision that is asked for."""
-        shape = read_shape(spec, Headers())
+        shape = read_stack_shape(spec, Headers())
         require_unchanged(facts)
         made = network(spec, shape)
         _require_finite(made, cls.computed_in(shape.dtype))
@@ -165,7 +165,7 @@ def _require_groupable(layers: Sequence[Layer], count: int) -> None:
         count = found
 
 
-def network(spec: Spec, shape: Shape) -> Network:
+def network(spec: Spec, shape: LayerStackShape) -> Network:
     """Return the network of a stack; a layer's weights are named by its number."""
     steps: Sequence[Layer] = spec.config.steps
     layers: list[tuple[Layer, int]] = []

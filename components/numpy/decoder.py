@@ -79,7 +79,7 @@ class NumpyDecoderBlocks(NumpyBlocks):
         if attn.softcap is not None:
             cap = np.float32(attn.softcap)
             logits = np.tanh(logits / cap) * cap
-        mask = _visible(at, keys.shape[1], attn.window, ahead)
+        mask = _visible_positions(at, keys.shape[1], attn.window, ahead)
         weights = self.softmax(np.where(mask, logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
         return context.reshape(len(q), -1)
@@ -94,7 +94,7 @@ class NumpyDecoderBlocks(NumpyBlocks):
         return np.concatenate(rotated, axis=-1)
 
 
-def _visible(
+def _visible_positions(
     at: np.ndarray, count: int, window: int | None, ahead: np.ndarray | None = None
 ) -> np.ndarray:
     """Return which of `count` positions rows at these positions see, bool [T, count]."""

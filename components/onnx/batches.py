@@ -12,13 +12,13 @@ from ..checkpoints.modules import Module
 from ..models.rotary import Rotary
 from .blocks import Symbol
 from .matmuls import MatmulMode, PackedMatmulBlocks
-from .weights import Weights
+from .weights import WeightsFile
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
 
 
-def once(method: Method) -> Method:
+def write_nodes_once(method: Method) -> Method:
     """Let a method of blocks write its nodes once for the same arguments."""
 
     @wraps(method)
@@ -38,7 +38,9 @@ class BatchedBlocks(PackedMatmulBlocks):
     rows that are `chosen`. `rotaries` are the ways to turn of which it takes angles.
     """
 
-    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: MatmulMode) -> None:
+    def __init__(
+        self, weights: WeightsFile, modules: Mapping[str, Module], rows: MatmulMode
+    ) -> None:
         super().__init__(weights, modules, rows)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
@@ -46,7 +48,7 @@ class BatchedBlocks(PackedMatmulBlocks):
     def chosen(self, x: Symbol) -> Symbol:
         return self.gather(x, Symbol("chosen", self))
 
-    @once
+    @write_nodes_once
     def _cos_sin(self, which: str, rotary: Rotary) -> list[Symbol]:
         """Return cosines and sines of the rows' angles [B S, 1, pairs]."""
         positions = self._positions(which)
@@ -56,17 +58,17 @@ class BatchedBlocks(PackedMatmulBlocks):
         """Return rows of all sequences by sequence, [B, *shape]."""
         return self.node("Reshape", x, self._batch_shape(*shape))
 
-    @once
+    @write_nodes_once
     def _batch_shape(self, *shape: int) -> Symbol:
         sequences = self.node("Shape", Symbol("last", self))
         return self.node("Concat", sequences, self.ints(*shape), axis=0)
 
-    @once
+    @write_nodes_once
     def _totals(self) -> Symbol:
         """Return how many rows each sequence has with those of this run, int64 [B, 1]."""
         return self.expand(self.node("Cast", Symbol("last", self), to=7) + self.ints(1), 1)
 
-    @once
+    @write_nodes_once
     def _positions(self, which: str) -> Symbol:
         """Return the positions of the rows, int64 [B S]."""
         if which == CHOSEN:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import row_nodes
 from .proto import CONTRIB
-from .weights import Weights
+from .weights import WeightsFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class OnnxBlocks:
     """
 
     def __init__(
-        self, weights: Weights, names: Iterable[str], read: Callable[[str], np.ndarray]
+        self, weights: WeightsFile, names: Iterable[str], read: Callable[[str], np.ndarray]
     ) -> None:
         self.weights = weights
         self.names = frozenset(names)
@@ -227,19 +227,19 @@ class OnnxBlocks:
         return self.node("Gather", x, rows, axis=0)
 
     def groups(self, x: Symbol, by: int, fill: float | None) -> Symbol:
-        made: Symbol = row_nodes.groups(self, x, by, fill)
+        made: Symbol = row_nodes.write_groups(self, x, by, fill)
         return made
 
     def group_sizes(self, x: Symbol, by: int) -> Symbol:
-        made: Symbol = row_nodes.group_sizes(self, x, by)
+        made: Symbol = row_nodes.write_group_sizes(self, x, by)
         return made
 
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))
-        return self.node("Gather", begins, row_nodes.past(self, x, size), axis=0)
+        return self.node("Gather", begins, row_nodes.write_past(self, x, size), axis=0)
 
     def in_past(self, x: Symbol, size: int) -> Symbol:
-        return self.node("GreaterOrEqual", row_nodes.past(self, x, size), self.ints(size - 1))
+        return self.node("GreaterOrEqual", row_nodes.write_past(self, x, size), self.ints(size - 1))
 
     def _bias(self, name: str) -> list[Symbol]:
         return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []

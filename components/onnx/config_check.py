@@ -12,7 +12,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 
 from .graph_config import GraphConfig
-from .graph_contract import Contract, Dim, Tensor, shape
+from .graph_contract import ContractTensor, Dim, GraphContract, shape_text
 
 if TYPE_CHECKING:
     from composer.formats import OnnxSignature, OnnxValue
@@ -21,7 +21,7 @@ CARRIED = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "
 MASKS = ("bool", "i64", "i32", "f32", "f16")
 
 
-def check_config(signature: OnnxSignature, config: GraphConfig) -> Contract:
+def check_config(signature: OnnxSignature, config: GraphConfig) -> GraphContract:
     """Check the config against the file; raise ComposerError with all that does not fit."""
     return _ConfigCheck(signature, config).contract()
 
@@ -35,7 +35,7 @@ class _ConfigCheck:
         self.problems = Problems(place=Place(str(self.signature.file)))
         self.report = self.problems.report
 
-    def contract(self) -> Contract:
+    def contract(self) -> GraphContract:
         file = str(self.signature.file)
         inputs = self.tensors("input", self.signature.inputs)
         led = all(tensor.batched for tensor in inputs.values() if tensor.dims)
@@ -43,7 +43,7 @@ class _ConfigCheck:
         self.check_names()
         self.problems.raise_any()
         config, mask, rows = self.config, self.config.mask, self.config.rows
-        plain = Contract(file, inputs, outputs, config)
+        plain = GraphContract(file, inputs, outputs, config)
         for name in config.inputs:
             self.check_layout(plain, inputs[name])
         mask_of = rows_of = rows_output = None
@@ -52,7 +52,7 @@ class _ConfigCheck:
         if rows:
             rows_of = self.framed_input(plain, "rows", rows.of)
             rows_output = rows.output or next(iter(outputs))
-        contract = Contract(file, inputs, outputs, config, mask_of, rows_of, rows_output)
+        contract = GraphContract(file, inputs, outputs, config, mask_of, rows_of, rows_output)
         self.problems.raise_any()
         for name in config.inputs:
             self.check_padding(contract, inputs[name])
@@ -63,7 +63,7 @@ class _ConfigCheck:
 
     def tensors(
         self, role: str, values: Iterable[OnnxValue], led: bool = False
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, ContractTensor]:
         found = {}
         for value in values:
             what = f"{role} {value.name}"
@@ -84,7 +84,7 @@ class _ConfigCheck:
                 self.report("W262", f"{what} declares no shape, so it cannot be wired", hint=hint)
             else:
                 batched = self.has_batch(role, what, dims, led)
-                found[value.name] = Tensor(
+                found[value.name] = ContractTensor(
                     role, value.name, value.dtype, dims, batched, stated is not None
                 )
         return found
@@ -99,7 +99,7 @@ class _ConfigCheck:
             if rule != "auto" and first != 1:
                 self.report(
                     "W261",
-                    f"axis 0 of {what} {shape(dims)} is {first}, but a run is one utterance",
+                    f"axis 0 of {what} {shape_text(dims)} is {first}, but a run is one utterance",
                     hint="export it for a batch of 1 or of any size, or say batch: none",
                 )
             return first == 1
@@ -111,7 +111,7 @@ class _ConfigCheck:
             return True
         self.report(
             "W261",
-            f"axis 0 of {what} {shape(dims)} may be a batch or not",
+            f"axis 0 of {what} {shape_text(dims)} may be a batch or not",
             hint="say which tensors have one: batch: leading (all), inputs, or none",
         )
         return False
@@ -143,7 +143,7 @@ class _ConfigCheck:
             hint = f"{near}; {hint}"
         self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
 
-    def framed_input(self, contract: Contract, knob: str, of: str | None) -> str | None:
+    def framed_input(self, contract: GraphContract, knob: str, of: str | None) -> str | None:
         """Return the input whose frames a knob counts."""
         mask = self.config.mask
         able = [tensor.name for tensor in contract.port_inputs if tensor.inner]
@@ -160,7 +160,7 @@ class _ConfigCheck:
         self.report("W267", message, hint=f"write {knob}.of: one of {listed(able)}")
         return None
 
-    def check_layout(self, contract: Contract, tensor: Tensor) -> None:
+    def check_layout(self, contract: GraphContract, tensor: ContractTensor) -> None:
         knobs, rank = contract.knobs(tensor.name), len(tensor.inner)
         if self.config.mask and tensor.name == self.config.mask.input:
             self.report(
@@ -177,7 +177,7 @@ class _ConfigCheck:
                 f"without the batch it has {axes}",
             )
 
-    def check_padding(self, contract: Contract, tensor: Tensor) -> None:
+    def check_padding(self, contract: GraphContract, tensor: ContractTensor) -> None:
         knobs = contract.knobs(tensor.name)
         pad, length = knobs.pad, tensor.inner[contract.axis(tensor)]
         if pad is None:
@@ -197,7 +197,7 @@ class _ConfigCheck:
                 hint="write a whole number",
             )
 
-    def check_rows(self, contract: Contract) -> None:
+    def check_rows(self, contract: GraphContract) -> None:
         rows = contract.rows
         if rows is None or contract.rows_of is None or contract.rows_output is None:
             return
@@ -215,7 +215,7 @@ class _ConfigCheck:
                 hint="correct rows.chunk and rows.stride",
             )
 
-    def check_mask(self, contract: Contract) -> None:
+    def check_mask(self, contract: GraphContract) -> None:
         mask, rows = contract.mask, contract.rows
         if mask is None or contract.mask_of is None:
             return

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
-from .batches import CHOSEN, EVERY, BatchedBlocks, once
+from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
-from .head import Head, HeadRows, write_head
+from .head import CoarseHeadBounds, HeadForm, write_head_nodes
 from .lora import Adapters
 from .matmuls import MatmulMode
 from .proto import CONTRIB, TYPES
-from .weights import Weights
+from .weights import WeightsFile
 
 STEP = 64
 
@@ -30,17 +30,17 @@ class OnnxDecoderBlocks(BatchedBlocks):
 
     def __init__(
         self,
-        weights: Weights,
+        weights: WeightsFile,
         found: ParsedDecoder,
         rows: MatmulMode,
         adapters: Adapters,
-        head: Head = Head.AS_STORED,
+        head: HeadForm = HeadForm.AS_STORED,
     ) -> None:
         super().__init__(weights, found.modules, rows)
         self.adapters = adapters
         self.head = found.head
         self.head_form = head
-        self.head_rows: HeadRows | None = None
+        self.head_rows: CoarseHeadBounds | None = None
         self.hidden: Symbol | None = None
         self.caches: dict[int, Attention] = {}
 
@@ -48,14 +48,14 @@ class OnnxDecoderBlocks(BatchedBlocks):
         if name != self.head.path:
             return super().linear(x, name)
         self.hidden = x
-        if self.head_form is Head.AS_STORED:
+        if self.head_form is HeadForm.AS_STORED:
             return super().linear(x, name)
         size = self.head.digit_group_size
-        if self.head_form is Head.LEFT_OUT:
+        if self.head_form is HeadForm.LEFT_OUT:
             return x
         if size is None:
             return super().linear(x, name)
-        products, self.head_rows = write_head(self, x, self.head, size)
+        products, self.head_rows = write_head_nodes(self, x, self.head, size)
         return products
 
     def linears(self, x: Symbol, names: Sequence[str]) -> list[Symbol]:
@@ -163,7 +163,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         rotated = [first * cos - second * sin, second * cos + first * sin]
         return self.concat([*rotated, *rest])
 
-    @once
+    @write_nodes_once
     def _first(self, which: str, window: int | None) -> Symbol:
         """Return the first position that any row of a sequence sees [B, 1]."""
         if window is None:
@@ -172,7 +172,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         oldest = self.node("ReduceMin", positions, self.ints(1), keepdims=1)
         return self.node("Max", oldest - self.ints(window - 1), self.ints(0))
 
-    @once
+    @write_nodes_once
     def _columns(self, which: str, window: int | None) -> Symbol:
         """Return the positions that are looked at [B, seen], of which not all are seen.
 
@@ -183,13 +183,13 @@ class OnnxDecoderBlocks(BatchedBlocks):
         seen = self.node("Div", seen + self.ints(STEP - 1), self.ints(STEP)) * self.ints(STEP)
         return first + self._range(seen)
 
-    @once
+    @write_nodes_once
     def _seen(self, name: str, which: str, attn: Attention) -> Symbol:
         """Return what is looked at of a layer's memory [B, heads, seen, head_dim]."""
         rows = self.reshape(Symbol(name, self), -1, attn.head_dim)
         return self.gather(rows, self._places(which, attn.window, attn.num_kv_heads))
 
-    @once
+    @write_nodes_once
     def _places(self, which: str, window: int | None, heads: int) -> Symbol:
         """Return where these rows lie in the memory of a layer [B, heads, seen]."""
         memory = Symbol(f"past_k{min(self.caches)}", self)  # all are alike
@@ -199,7 +199,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         begins = self._batch(self._range(memories) * capacity, heads, 1)
         return begins + self.expand(columns, 1)
 
-    @once
+    @write_nodes_once
     def _mask(
         self, which: str, window: int | None, group: int, ahead: Symbol | None = None
     ) -> Symbol:

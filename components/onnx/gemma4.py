@@ -12,7 +12,7 @@ from composer.core.component import Component, Facts, Spec, Token, method
 from composer.core.errors import Problem
 from composer.core.problems import Problems
 from composer.formats import Headers
-from composer.generation.decoder import AHEAD, Prompt
+from composer.generation.decoder import AHEAD, DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -25,13 +25,13 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ..checkpoints import affine_packing, packing
 from ..checkpoints.decoder_facts import decoder_facts
 from ..checkpoints.file_stamps import require_unchanged
-from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
+from ..checkpoints.gemma4.checkpoint import Gemma4Checkpoint, read_decoder
 from ..checkpoints.gemma4.ports import (
     adapters_of,
     bind_sizes,
     missing_reasons,
     optional_per_layer,
-    ports,
+    ports_without_per_layer,
 )
 from ..checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ..checkpoints.lora.adapters import AdapterFacts
@@ -42,7 +42,7 @@ from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
 from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer, rows_ahead
 from .lm.decoder import EMBEDS, OnnxDecoder
-from .lm.precision import Activations, refused_precision
+from .lm.precision import ActivationConfig, unsupported_precision
 from .lora import Adapters
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"providers", "threads", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
-    Config = Activations
+    Config = ActivationConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -86,7 +86,7 @@ class Gemma4(Component, name="onnx.gemma4"):
             and decoder_packing(spec.weights, headers, decoder, found.recipe, pack_rows),
             mapped=found.mapped,
             casts=found.casts,
-            methods=ports(cls.methods, decoder),
+            methods=ports_without_per_layer(cls.methods, decoder),
             missing_reasons=missing_reasons(decoder, spec.weights),
         )
 
@@ -217,7 +217,7 @@ class Gemma4(Component, name="onnx.gemma4"):
 
     def prompt(
         self, embeds: np.ndarray, per_layer: Any, pictures: Any, adapters: tuple[str, ...]
-    ) -> Prompt:
+    ) -> DecoderInput:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
         require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
@@ -227,13 +227,13 @@ class Gemma4(Component, name="onnx.gemma4"):
         if self.bidirectional:
             marks = np.zeros(len(embeds), bool) if pictures is None else pictures
             rows[AHEAD] = rows_ahead(marks)
-        return Prompt(rows, adapters)
+        return DecoderInput(rows, adapters)
 
 
-def _read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder, list[Problem]]:
+def _read(spec: Spec, headers: Headers) -> tuple[Gemma4Checkpoint, Gemma4Decoder, list[Problem]]:
     """Read a component's headers, and warn; raise ComposerError for all that contradicts."""
     assert spec.weights is not None
-    problems = Problems(refused_precision(spec, "onnx.gemma4", "mlx.gemma4"))
+    problems = Problems(unsupported_precision(spec, "onnx.gemma4", "mlx.gemma4"))
     with problems.collect():
         decoder = read_decoder(spec.weights, headers)
         recipe, notes = recipe_schemes(spec, decoder)

@@ -13,11 +13,11 @@ from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
 from composer.core.signature import CALL, OUT, Signature
 
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .config_check import check_config
 from .graph_config import GraphConfig
-from .graph_contract import Contract, Tensor
-from .ports import output_names, ports_of
+from .graph_contract import ContractTensor, GraphContract
+from .ports import contract_ports, output_names
 from .session import Session, describe_feeds, fail
 from .versions import version_problems
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class GraphFacts(StampedFacts):
     """What was read of a file, to be compared with what is loaded."""
 
-    contract: Contract | None = None
+    contract: GraphContract | None = None
 
 
 STALE = (
@@ -40,7 +40,7 @@ STALE = (
 
 
 @dataclass(frozen=True)
-class Frames:
+class FrameCounts:
     """How many frames an input has, and how many the file was fed."""
 
     true: int
@@ -72,7 +72,7 @@ class Graph(Component, name="onnx.graph"):
         if errors := [each for each in problems if each.severity == "error"]:
             raise ComposerError(errors)
         contract = check_config(signature, spec.config)
-        method, dims = ports_of(contract)
+        method, dims = contract_ports(contract)
         return GraphFacts(
             dims=dims,
             dtype=_float_dtype(method),
@@ -81,7 +81,7 @@ class Graph(Component, name="onnx.graph"):
             masks=contract.frame_marks,
             contract=contract,
             notes=tuple(problems),
-            stamps=stamps(signature.files),
+            stamps=stamp_files(signature.files),
         )
 
     @classmethod
@@ -95,7 +95,7 @@ class Graph(Component, name="onnx.graph"):
             facts.contract, Session(spec.weights.path, facts.contract, placement, facts.nbytes)
         )
 
-    def __init__(self, contract: Contract, session: Session) -> None:
+    def __init__(self, contract: GraphContract, session: Session) -> None:
         self.contract = contract
         self.session = session
 
@@ -123,8 +123,8 @@ class Graph(Component, name="onnx.graph"):
         return answer
 
     def _prepare(
-        self, tensor: Tensor, value: np.ndarray, valid: np.ndarray | None
-    ) -> tuple[np.ndarray, Frames]:
+        self, tensor: ContractTensor, value: np.ndarray, valid: np.ndarray | None
+    ) -> tuple[np.ndarray, FrameCounts]:
         """Lay out and pad one value as the file takes it; `valid` marks what is no padding yet."""
         if value.dtype == bool:
             value = value.astype(LONG[tensor.dtype])
@@ -133,7 +133,7 @@ class Graph(Component, name="onnx.graph"):
         knobs = self.contract.knobs(tensor.name)
         if knobs.layout == "F M":
             value = value.T
-        frames = Frames(1, 1)
+        frames = FrameCounts(1, 1)
         if value.ndim:
             axis = self.contract.axis(tensor)
             length = value.shape[axis]
@@ -147,7 +147,7 @@ class Graph(Component, name="onnx.graph"):
         # ONNX Runtime reads the memory in order
         return np.asarray(value, order="C"), frames
 
-    def _frames(self, tensor: Tensor, given: int, valid: np.ndarray | None) -> Frames:
+    def _frames(self, tensor: ContractTensor, given: int, valid: np.ndarray | None) -> FrameCounts:
         pad = self.contract.knobs(tensor.name).pad
         length = pad.length(given) if pad else given
         if length < given:
@@ -168,9 +168,9 @@ class Graph(Component, name="onnx.graph"):
         counted = (self.contract.mask_of, self.contract.rows_of)
         if true == 0 and (pad or tensor.name in counted):
             fail(self.contract, "R538", f"{tensor} has no frames")
-        return Frames(true, length)
+        return FrameCounts(true, length)
 
-    def _marks(self, frames: Frames) -> np.ndarray:
+    def _marks(self, frames: FrameCounts) -> np.ndarray:
         """Fill the mask, or the count, from the true number of frames."""
         contract, mask, rows = self.contract, self.contract.mask, self.contract.rows
         assert mask is not None
@@ -189,7 +189,7 @@ class Graph(Component, name="onnx.graph"):
         self,
         name: str,
         array: np.ndarray,
-        frames: dict[str, Frames],
+        frames: dict[str, FrameCounts],
         feeds: dict[str, np.ndarray],
         lengths: dict[str, Any],
     ) -> np.ndarray:
@@ -226,7 +226,9 @@ class Graph(Component, name="onnx.graph"):
             return array[: rows.count(clip.true)]
         return array
 
-    def _refuse_nan(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
+    def _refuse_nan(
+        self, tensor: ContractTensor, array: np.ndarray, feeds: dict[str, np.ndarray]
+    ) -> None:
         bad = int(array.size - np.isfinite(array).sum())
         already = []
         for name, a in feeds.items():

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from composer.core.component import ComponentConfig, exactly_one
 
 
-class Pad(ComponentConfig):
+class FramePadding(ComponentConfig):
     """How many frames the file is fed: one of two rules.
 
     Frames that audio.log_mel has padded are known by its mask: wire `valid: $mel.mask`.
@@ -38,7 +38,7 @@ class Pad(ComponentConfig):
         return frames + -frames % (self.multiple_of or 1)
 
 
-class InputKnobs(ComponentConfig):
+class InputConfig(ComponentConfig):
     """How one input's value becomes what the file takes."""
 
     model_config = ConfigDict(json_schema_extra={"dependentRequired": {"fill": ["pad"]}})
@@ -48,7 +48,7 @@ class InputKnobs(ComponentConfig):
         description="the file's axes: `M F`, frames last, as features come; `F M`, frames first, "
         "so features are transposed for it; `F D`, vectors with frames first, fed as they are",
     )
-    pad: Pad | None = Field(
+    pad: FramePadding | None = Field(
         None, description="{multiple_of: N} or {fixed: N} frames; absent: the value's own"
     )
     fill: float = Field(0.0, description="what the padding holds")
@@ -60,7 +60,7 @@ class InputKnobs(ComponentConfig):
         return self
 
 
-class OutputKnobs(ComponentConfig):
+class OutputConfig(ComponentConfig):
     """The shape of an output as the file computes it, where it declares another or none."""
 
     shape: list[int | str | None] = Field(
@@ -79,7 +79,7 @@ class OutputKnobs(ComponentConfig):
         return self
 
 
-class Mask(ComponentConfig):
+class MaskConfig(ComponentConfig):
     """An input of the file that is filled from the true number of frames, so it is no port.
 
     With an axis it marks each position; without one it takes the number of true positions.
@@ -95,7 +95,7 @@ class Mask(ComponentConfig):
     valid: Literal[0, 1] = Field(1, description="the mark of what is no padding")
 
 
-class Rows(ComponentConfig):
+class RowCount(ComponentConfig):
     """How many rows come out for n frames, and which of them are kept.
 
     F(n) = ceil(chunk / stride) * (n // chunk) + ceil((n % chunk) / stride); without a chunk,
@@ -142,14 +142,14 @@ class GraphConfig(ComponentConfig):
         description="which tensors begin with a batch axis, which ports leave out: `leading` all, "
         "`inputs` only those, `none` no tensor, `auto` those where the axis is 1 or is named so",
     )
-    inputs: dict[str, InputKnobs] = Field(
+    inputs: dict[str, InputConfig] = Field(
         default={}, description="by the input's name in the file: layout, pad, fill"
     )
-    outputs: dict[str, OutputKnobs] = Field(
+    outputs: dict[str, OutputConfig] = Field(
         default={}, description="by the output's name in the file: its true shape"
     )
-    mask: Mask | None = Field(None, description="the input that marks what is no padding")
-    rows: Rows | None = Field(None, description="how many rows come out, checked on every run")
+    mask: MaskConfig | None = Field(None, description="the input that marks what is no padding")
+    rows: RowCount | None = Field(None, description="how many rows come out, checked on every run")
     time_limit: float = Field(
         600.0,
         gt=0,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .graph_config import GraphConfig, InputKnobs, Mask, Rows
+from .graph_config import GraphConfig, InputConfig, MaskConfig, RowCount
 
 Dim = int | str | None
 
-PLAIN = InputKnobs()
+PLAIN = InputConfig()
 
 
 @dataclass(frozen=True)
-class Tensor:
+class ContractTensor:
     """An input or output; `batched` where ports leave out its axis 0.
 
     `dims` are what the file declares, or with `stated` what the config states instead.
@@ -27,7 +27,7 @@ class Tensor:
     stated: bool = False
 
     def __str__(self) -> str:
-        return f"{self.role} {self.name} {shape(self.dims)}"
+        return f"{self.role} {self.name} {shape_text(self.dims)}"
 
     @property
     def inner(self) -> tuple[Dim, ...]:
@@ -59,29 +59,29 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Contract:
+class GraphContract:
     """The tensors of a file by name, and the knobs, every name in them resolved."""
 
     file: str
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Tensor]
+    inputs: Mapping[str, ContractTensor]
+    outputs: Mapping[str, ContractTensor]
     config: GraphConfig
     mask_of: str | None = None
     rows_of: str | None = None
     rows_output: str | None = None
 
     @property
-    def mask(self) -> Mask | None:
+    def mask(self) -> MaskConfig | None:
         """Return the mask's knobs."""
         return self.config.mask
 
     @property
-    def rows(self) -> Rows | None:
+    def rows(self) -> RowCount | None:
         """Return the rows' knobs."""
         return self.config.rows
 
     @property
-    def port_inputs(self) -> Iterable[Tensor]:
+    def port_inputs(self) -> Iterable[ContractTensor]:
         """Return the inputs that are ports."""
         filled = self.mask.input if self.mask else None
         return [tensor for name, tensor in self.inputs.items() if name != filled]
@@ -105,11 +105,11 @@ class Contract:
             found[name] = port
         return found
 
-    def knobs(self, name: str) -> InputKnobs:
+    def knobs(self, name: str) -> InputConfig:
         """Return the knobs of an input."""
         return self.config.inputs.get(name, PLAIN)
 
-    def axis(self, tensor: Tensor) -> int:
+    def axis(self, tensor: ContractTensor) -> int:
         """Return the axis of an input's frames in the file, not counting the batch."""
         if self.knobs(tensor.name).layout in ("F M", "F D"):
             return 0
@@ -124,7 +124,7 @@ class Contract:
         return length if isinstance(length, int) else None
 
 
-def shape(dims: Iterable[Dim]) -> str:
+def shape_text(dims: Iterable[Dim]) -> str:
     """Write dims as a message shows them."""
     shown = ["?" if dim is None else str(dim) for dim in dims]
     return f"[{', '.join(shown)}]"

@@ -19,16 +19,22 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader
-from ..checkpoints.weight_digits import split
+from ..checkpoints.weight_digits import split_into_digits
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import rest_of, write_even, write_first, write_int8_matmul, write_sum
-from .weights import Weights
+from .int8_planes import (
+    write_even_rows,
+    write_int8_matmul,
+    write_rounding_rest,
+    write_sum_of_planes,
+    write_without_padding,
+)
+from .weights import WeightsFile
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
 ALL, SCORES, HIDDEN, REST = "all", "scores", "hidden", "rest"
 
 
-class Head(Enum):
+class HeadForm(Enum):
     """How a graph has its head: as other products are, in digits where it can be, or not."""
 
     AS_STORED = "as stored"
@@ -37,7 +43,7 @@ class Head(Enum):
 
 
 @dataclass(frozen=True)
-class HeadRows:
+class CoarseHeadBounds:
     """What bounds the coarse product of each row, float32 [V].
 
     `error` is the norm of what the coarse digits leave out, `norm` that of what they stand for, and
@@ -50,7 +56,9 @@ class HeadRows:
     groups: int
 
 
-def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Symbol, HeadRows]:
+def write_head_nodes(
+    nn: OnnxBlocks, x: Symbol, module: Module, size: int
+) -> tuple[Symbol, CoarseHeadBounds]:
     """Multiply rows by a head: coarse products, or whole ones where the input `all` is true.
 
     The rows, what their first plane leaves out, and these products before anything else is made of
@@ -63,14 +71,14 @@ def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Sy
     model = nn.weights.model
     model.add_input(ALL, "bool", [])
     groups = nn.reshape(x, 0, -1, size)
-    rest = rest_of(nn, groups, scheme)
+    rest = write_rounding_rest(nn, groups, scheme)
     with nn.weights.branch() as planes:
-        last = rest_of(nn, rest, scheme)
-        even = write_even(nn, [groups, rest, last], size, width)
+        last = write_rounding_rest(nn, rest, scheme)
+        even = write_even_rows(nn, [groups, rest, last], size, width)
         planes.node("Identity", [even.name], ["planes"])
         planes.add_output("planes", "float32", ["P", width])
     with nn.weights.branch() as rounded:
-        even = write_even(nn, [groups], size, width)
+        even = write_even_rows(nn, [groups], size, width)
         rounded.node("Identity", [even.name], ["plane"])
         rounded.add_output("plane", "float32", ["P", width])
     model.choose(ALL, planes, rounded, "given")
@@ -79,11 +87,11 @@ def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Sy
     with nn.weights.branch() as exact:
         last = write_int8_matmul(nn, given, finest, steps[2], rows, width, short)
         more = write_int8_matmul(nn, given, fine, steps[1], rows, width, scheme)
-        total = write_sum(nn, last + more + product, x, rows)
+        total = write_sum_of_planes(nn, last + more + product, x, rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:
-        single = write_first(nn, product, x)
+        single = write_without_padding(nn, product, x)
         near.node("Identity", [single.name], ["near"])
         near.add_output("near", "float32", ["R", rows])
     model.choose(ALL, exact, near, "products")
@@ -97,7 +105,7 @@ def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Sy
     return Symbol("products", nn), found
 
 
-def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], HeadRows]:
+def _store(weights: WeightsFile, module: Module, size: int) -> tuple[list[str], CoarseHeadBounds]:
     """Write bytes and steps down, piece by piece; return their names, and what bounds the rows."""
     rows, width = module.shape
     groups = width // size
@@ -115,7 +123,7 @@ def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], Head
 
     def write(start: int) -> None:
         end = min(start + step, rows)
-        part = split(reader.dense(module, start, end), size)
+        part = split_into_digits(reader.dense(module, start, end), size)
         if not np.isfinite(part.norm).all():
             raise ComposerError(
                 Problem("R512", f"{module.path}.weight has numbers that are NaN or infinite")
@@ -132,4 +140,4 @@ def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], Head
             pass
     for file in reader.files.values():
         file.require_unchanged()
-    return [f"head.{name}" for name in forms], HeadRows(error, norm, largest_step, groups)
+    return [f"head.{name}" for name in forms], CoarseHeadBounds(error, norm, largest_step, groups)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .library import onnxruntime, run_options, session_options
-from .memory import one_load_at_a_time
+from .memory import freeing_load
 
 Form = tuple[str, str, tuple[Any, ...]]  # a tensor's name, type and shape, as ONNX Runtime has them
 
 
-class OutOfTime(Exception):
+class GraphTimeout(Exception):
     """A graph was stopped."""
 
 
@@ -23,7 +23,7 @@ class LocalGraph:
     """A loaded graph."""
 
     def __init__(self, path: Path, threads: int | None, providers: Sequence[str]) -> None:
-        with one_load_at_a_time():
+        with freeing_load():
             self.session: Any = onnxruntime().InferenceSession(
                 str(path), session_options(threads), providers=list(providers)
             )
@@ -41,7 +41,7 @@ class LocalGraph:
             return dict(zip(names, self.session.run(names, dict(feeds), options), strict=True))
         except Exception as error:
             if options.terminate:
-                raise OutOfTime from error
+                raise GraphTimeout from error
             raise
         finally:
             timer.cancel()

@@ -21,16 +21,16 @@ PLANES = 3
 INT8 = 4  # the accuracy_level
 
 
-def split_rows_into_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
+def write_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
     """Return the planes of rows in groups [M, G, size], one after another, as even rows [R, K]."""
     rest, planes = groups, [groups]
     for _ in range(PLANES - 1):
-        rest = rest_of(nn, rest, scheme)
+        rest = write_rounding_rest(nn, rest, scheme)
         planes.append(rest)
-    return write_even(nn, planes, scheme.group_size, width)
+    return write_even_rows(nn, planes, scheme.group_size, width)
 
 
-def write_even(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: int) -> Symbol:
+def write_even_rows(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: int) -> Symbol:
     """Join rows in groups [M, G, size] to rows [R, K], with one of zeros where R would be odd.
 
     The kernels multiply two rows at a time, and sum one that is left over in another order. So what
@@ -43,16 +43,16 @@ def write_even(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: int) -
     return nn.reshape(nn.node("Concat", *parts, one, axis=0), -1, width)
 
 
-def write_first(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
+def write_without_padding(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
     """Return the products of all planes of x [M, ...], without what made them even."""
     rows = nn.node("Shape", x, start=0, end=1)
     return nn.node("Slice", products, nn.ints(0), rows * nn.ints(planes), nn.ints(0))
 
 
-def write_sum(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
+def write_sum_of_planes(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
     """Add the products of planes of x, by a product with ones: ReduceSum takes much longer."""
     ones = nn.constant(np.ones((1, PLANES), np.float32))
-    products = write_first(nn, products, x, PLANES)
+    products = write_without_padding(nn, products, x, PLANES)
     return nn.reshape(nn.matmul(ones, nn.reshape(products, PLANES, -1)), -1, rows)
 
 
@@ -66,12 +66,12 @@ def write_int8_matmul(
     )  # fmt: skip
 
 
-def rest_of(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
+def write_rounding_rest(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
     """Return what the kernel leaves out of groups."""
-    return groups - as_kernel_rounds(nn, groups, scheme)
+    return groups - write_kernel_rounding(nn, groups, scheme)
 
 
-def as_kernel_rounds(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
+def write_kernel_rounding(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
     """Return groups as the kernel rounds them: times the identity."""
     size = scheme.group_size
     codes: np.ndarray = np.eye(size, dtype=np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 
 from composer.core.child_process import Child, ChildExited, ChildTimeout, load_limits
 
-from .in_process import Form, OutOfTime
+from .in_process import Form, GraphTimeout
 
 MODULE = "composer.components.onnx.session_child"
 LOAD_SECONDS = 60.0  # beside what reading takes
@@ -66,7 +66,7 @@ class IsolatedGraph:
         try:
             reply, arrays = child.ask(words, feeds, limit)
         except ChildTimeout:
-            raise OutOfTime from None
+            raise GraphTimeout from None
         except ChildExited as error:
             most = f"{self.memory / 1e9:.3g} GB"
             message = f"its process ended ({error}): a fault, or more memory than {most}"

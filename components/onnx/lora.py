@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checkpoints.lora.adapters import AdapterFacts
-from ..checkpoints.lora.pair import Pair
-from ..checkpoints.lora.selection import check_selection, require_finite
+from ..checkpoints.lora.pair import LoraPair
+from ..checkpoints.lora.selection import check_selected_adapters, require_finite
 from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader, row_ranges
 from ..models.decoder import ParsedDecoder
 
 
 @dataclass(frozen=True)
-class Update:
+class LoraUpdate:
     """A [in, r] and B [r, out], scaled; DoRA's factor [out] of the output where there is one.
 
     `shift` [out] is what the factor takes of the bias too much.
@@ -59,7 +59,7 @@ class Adapters:
 
     def check(self, names: Sequence[str]) -> None:
         """Raise ComposerError for a selection that cannot be."""
-        check_selection(names, self.adapters)
+        check_selected_adapters(names, self.adapters)
 
     def inputs(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         """Return the graph's inputs while exactly these are on; several on one module add up."""
@@ -88,16 +88,16 @@ class Adapters:
                 given[f"shift {name}"] = updates[0].shift
         return given
 
-    def _load(self, name: str, facts: AdapterFacts) -> dict[str, Update]:
+    def _load(self, name: str, facts: AdapterFacts) -> dict[str, LoraUpdate]:
         """Load an adapter's pairs; refuse numbers that are not finite."""
-        reader, updates, odd = RowReader(), dict[str, Update](), []
+        reader, updates, odd = RowReader(), dict[str, LoraUpdate](), []
         for pair in facts.pairs:
             a, b = reader.whole(pair.a), reader.whole(pair.b)
             if pair.flipped:
                 a, b = a.T, b.T
             a = np.ascontiguousarray(a)
             b = np.ascontiguousarray(b * np.float32(facts.scales[pair.path]))
-            update = Update(a, b)
+            update = LoraUpdate(a, b)
             if pair.magnitude:
                 update = self._scaled(pair, a, b, reader.whole(pair.magnitude))
             if not update.is_finite():
@@ -106,7 +106,9 @@ class Adapters:
         require_finite(name, odd)
         return updates
 
-    def _scaled(self, pair: Pair, a: np.ndarray, b: np.ndarray, magnitude: np.ndarray) -> Update:
+    def _scaled(
+        self, pair: LoraPair, a: np.ndarray, b: np.ndarray, magnitude: np.ndarray
+    ) -> LoraUpdate:
         """Give the rows of the adapted weight the lengths that DoRA learnt.
 
         https://arxiv.org/abs/2402.09353, equation 5. The bias is added after it, unscaled.
@@ -118,6 +120,6 @@ class Adapters:
             lengths.append(np.linalg.norm(adapted, axis=1))
         factor = (magnitude / np.concatenate(lengths)).astype(np.float32)
         if "bias" not in module.parts:
-            return Update(a, b, factor)
+            return LoraUpdate(a, b, factor)
         bias = reader.whole(module.parts["bias"])
-        return Update(a, b, factor, (1 - factor) * bias)
+        return LoraUpdate(a, b, factor, (1 - factor) * bias)

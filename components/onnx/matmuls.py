@@ -14,13 +14,13 @@ from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader, row_ranges
 from .blocks import OnnxBlocks, Symbol
 from .int8_planes import (
-    split_rows_into_planes,
-    write_even,
-    write_first,
+    write_even_rows,
     write_int8_matmul,
-    write_sum,
+    write_planes,
+    write_sum_of_planes,
+    write_without_padding,
 )
-from .weights import Weights
+from .weights import WeightsFile
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
 
@@ -40,7 +40,9 @@ class MatmulMode(Enum):
 class PackedMatmulBlocks(OnnxBlocks):
     """Blocks over modules that are packed, or are not."""
 
-    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: MatmulMode) -> None:
+    def __init__(
+        self, weights: WeightsFile, modules: Mapping[str, Module], rows: MatmulMode
+    ) -> None:
         names = []
         for path, module in modules.items():
             names += [f"{path}.{part}" for part in module.parts]
@@ -139,10 +141,12 @@ class PackedMatmulBlocks(OnnxBlocks):
             product = self._unpacked_product(x, *stored)
         elif self.rows is MatmulMode.PLANES:
             product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
-            product = write_sum(self, product, x, rows)
+            product = write_sum_of_planes(self, product, x, rows)
         else:
-            even = write_even(self, [self._grouped(x, scheme.group_size)], scheme.group_size, width)
-            product = write_first(self, write_int8_matmul(self, even, *stored), x)
+            even = write_even_rows(
+                self, [self._grouped(x, scheme.group_size)], scheme.group_size, width
+            )
+            product = write_without_padding(self, write_int8_matmul(self, even, *stored), x)
         if scheme.mode == SYMMETRIC:
             return product
         offset = add("residual_offset", "float32", (rows, groups))
@@ -201,7 +205,7 @@ class PackedMatmulBlocks(OnnxBlocks):
     def _planes(self, x: Symbol, width: int, scheme: Scheme) -> Symbol:
         if (x.name, scheme) not in self._made_planes:
             groups = self._grouped(x, scheme.group_size)
-            self._made_planes[x.name, scheme] = split_rows_into_planes(self, groups, scheme, width)
+            self._made_planes[x.name, scheme] = write_planes(self, groups, scheme, width)
         return self._made_planes[x.name, scheme]
 
     def _added(

@@ -12,7 +12,7 @@ from ..models.network import Network
 from .blocks import OnnxBlocks, Symbol
 from .lm.session import open_sessions
 from .matmuls import MatmulMode, PackedMatmulBlocks
-from .weights import Weights
+from .weights import WeightsFile
 
 OUTPUT = "rows"
 
@@ -20,7 +20,7 @@ OUTPUT = "rows"
 class NetworkBlocks(PackedMatmulBlocks):
     """Blocks over a network's weights; those that are packed are unpacked piece by piece."""
 
-    def __init__(self, weights: Weights, network: Network) -> None:
+    def __init__(self, weights: WeightsFile, network: Network) -> None:
         super().__init__(weights, network.packed, MatmulMode.FLOAT32)
         self.names = frozenset(network.tensors)
         self.read = WeightReader(network.tensors, network.packed, network.torch_ordered).read
@@ -40,7 +40,7 @@ class OnnxNetwork:
         keep = any(module.scheme for module in network.packed.values())
         (self.session,) = open_sessions(network.name, nbytes, self._build, placement, keep)
 
-    def _build(self, weights: Weights) -> None:
+    def _build(self, weights: WeightsFile) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""
         blocks = NetworkBlocks(weights, self.network)
         for name, dims in self.network.inputs.items():

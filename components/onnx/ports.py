@@ -11,13 +11,13 @@ from composer.core.component import Bound
 from composer.core.ports import INTEGERS, Port, Ports
 from composer.core.signature import OUT, Signature
 
-from .graph_contract import Contract, Dim, Tensor
+from .graph_contract import ContractTensor, Dim, GraphContract
 
 if TYPE_CHECKING:
     from composer.core.ports import Dim as PortDim
 
 
-def output_names(contract: Contract) -> dict[str, str]:
+def output_names(contract: GraphContract) -> dict[str, str]:
     """Map each output port to its tensor: `out` is the first, and several have their own names."""
     names = list(contract.outputs)
     if len(names) == 1:
@@ -30,7 +30,7 @@ def output_names(contract: Contract) -> dict[str, str]:
     return {OUT: names[0], **ports}
 
 
-def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
+def contract_ports(contract: GraphContract) -> tuple[Signature, dict[str, Bound]]:
     """Return the ports of the graph, and every number in them with the tensor it stands in."""
     typing = _Typing(contract)
     inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.port_inputs}
@@ -46,9 +46,9 @@ def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
 
 @dataclass
 class _Typing:
-    contract: Contract
+    contract: GraphContract
     symbols: dict[str, str] = field(default_factory=dict)
-    numbers: dict[int, list[Tensor]] = field(default_factory=dict)
+    numbers: dict[int, list[ContractTensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for tensor in (*self.contract.inputs.values(), *self.contract.outputs.values()):
@@ -56,14 +56,14 @@ class _Typing:
                 if isinstance(dim, str) and dim not in self.symbols.values():
                     _claim(self.symbols, _identifier(dim), dim)
 
-    def inputs(self, tensor: Tensor) -> Ports:
+    def inputs(self, tensor: ContractTensor) -> Ports:
         """Type an input; integers may be a mask, so they take bool as well."""
         port = self.input(tensor)
         if tensor.dtype in INTEGERS:
             return port, replace(port, dtype="bool")
         return (port,)
 
-    def input(self, tensor: Tensor) -> Port:
+    def input(self, tensor: ContractTensor) -> Port:
         knobs = self.contract.knobs(tensor.name)
         dims = [self.dim(tensor, dim) for dim in tensor.inner]
         if knobs.pad:
@@ -72,13 +72,13 @@ class _Typing:
             dims.reverse()
         return Port("tensor", tensor.dtype, tuple(dims))
 
-    def output(self, tensor: Tensor) -> Port:
+    def output(self, tensor: ContractTensor) -> Port:
         dims = [self.dim(tensor, dim) for dim in tensor.inner]
         if self.recounted(tensor):
             dims[0] = self.own_length(f"{tensor.name}_rows")
         return Port("tensor", tensor.dtype, tuple(dims))
 
-    def recounted(self, tensor: Tensor) -> bool:
+    def recounted(self, tensor: ContractTensor) -> bool:
         """Return whether axis 0 of an output is counted by `rows` alone, whatever the file says."""
         contract, rows = self.contract, self.contract.rows
         if rows is None or tensor.name != contract.rows_output:
@@ -88,7 +88,7 @@ class _Typing:
             return rows.keep == "valid"
         return any(first in each.dims for each in contract.inputs.values())
 
-    def dim(self, tensor: Tensor, dim: Dim) -> PortDim:
+    def dim(self, tensor: ContractTensor, dim: Dim) -> PortDim:
         if dim is None:
             return "_"
         if isinstance(dim, str):

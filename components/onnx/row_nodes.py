@@ -13,14 +13,14 @@ from .proto import TYPES
 Graph = Array
 
 
-def past(graph: Graph, x: Array, size: int) -> Array:
+def write_past(graph: Graph, x: Array, size: int) -> Array:
     """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
     zero, one = _scalar(graph, 0), _scalar(graph, 1)
     rows = graph.expand(graph.node("Range", zero, _count(graph, x), one), 1)
     return graph.node("Add", rows, graph.ints(*range(size)))
 
 
-def groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
+def write_groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
     """Return the rows of x [N, W] in groups [G, by, W]."""
     length, width = graph.node("Shape", x, start=0, end=1), graph.node("Shape", x, start=1)
     left = graph.node("Mod", length, graph.ints(by))
@@ -34,7 +34,7 @@ def groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
     return graph.node("Reshape", x, shape)
 
 
-def group_sizes(graph: Graph, x: Array, by: int) -> Array:
+def write_group_sizes(graph: Graph, x: Array, by: int) -> Array:
     """Return how many rows of x each group of so many has, [G, 1]."""
     zero, step = _scalar(graph, 0), _scalar(graph, by)
     length = _count(graph, x)

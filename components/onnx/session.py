@@ -12,8 +12,8 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.isolation import is_isolated
 from composer.core.suggest import listed
 
-from .graph_contract import Contract, shape
-from .in_process import LocalGraph, OutOfTime
+from .graph_contract import GraphContract, shape_text
+from .in_process import GraphTimeout, LocalGraph
 from .isolated import IsolatedGraph
 from .library import local_providers
 
@@ -32,7 +32,7 @@ Feeds = Mapping[str, np.ndarray]
 
 
 def fail(
-    contract: Contract, code: str, message: str, *causes: str, hint: str | None = None
+    contract: GraphContract, code: str, message: str, *causes: str, hint: str | None = None
 ) -> NoReturn:
     """Raise one problem of a file at run time."""
     raise ComposerError(Problem(code, f"{contract.file}: {message}", None, causes, hint))
@@ -42,7 +42,7 @@ class Session:
     """A loaded graph that runs for at most `limit` seconds, in a child process where it must."""
 
     def __init__(
-        self, path: Path, contract: Contract, placement: Placement, nbytes: int = 0
+        self, path: Path, contract: GraphContract, placement: Placement, nbytes: int = 0
     ) -> None:
         self.contract = contract
         self.limit = placement.get("time_limit") or contract.config.time_limit
@@ -60,11 +60,11 @@ class Session:
                 )
             else:
                 self.graph = LocalGraph(path, threads, wanted)
-        except OutOfTime:
+        except GraphTimeout:
             hint = "its graph computes while it is loaded; a lock of your own spares it the limit"
             fail(contract, "R532", "ONNX Runtime did not load it in time", hint=hint)
         except Exception as error:
-            fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
+            fail(contract, "R532", f"ONNX Runtime cannot load it: {short_error_text(error)}")
         failed = [name for name in wanted if name not in self.graph.providers]
         if failed:
             self._refuse_providers(failed, self.graph.providers)
@@ -100,7 +100,7 @@ class Session:
         """Return every output by its name in the file."""
         try:
             return self.graph.run(feeds, self.limit)
-        except OutOfTime:
+        except GraphTimeout:
             fail(
                 self.contract,
                 "R534",
@@ -112,12 +112,12 @@ class Session:
             fail(
                 self.contract,
                 "R533",
-                f"ONNX Runtime failed: {first_line(error)}",
+                f"ONNX Runtime failed: {short_error_text(error)}",
                 describe_feeds(feeds),
             )
 
 
-def _refuse_changed(contract: Contract, *causes: str) -> NoReturn:
+def _refuse_changed(contract: GraphContract, *causes: str) -> NoReturn:
     """Refuse a file that is no longer the one that was checked."""
     message = "changed after it was checked"
     fail(contract, "R530", message, *causes, hint="load the bundle again")
@@ -129,7 +129,7 @@ def describe_feeds(feeds: Feeds) -> str:
     return "fed " + ", ".join(shown)
 
 
-def first_line(error: Exception) -> str:
+def short_error_text(error: Exception) -> str:
     """Return the first line of ONNX Runtime's message, without its own numbering."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", line)
@@ -156,5 +156,5 @@ def _alike(before: tuple[str, Any], after: tuple[str, Any]) -> bool:
 def _listed(tensors: Mapping[str, tuple[str, Any]]) -> str:
     found = []
     for name, (dtype, dims) in tensors.items():
-        found.append(f"{name} {dtype} {shape(dims or ())}")
+        found.append(f"{name} {dtype} {shape_text(dims or ())}")
     return "; ".join(found)

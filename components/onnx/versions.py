@@ -25,7 +25,7 @@ MEASURED = (1, 32)
 OLDEST_OPSET = 7
 
 
-def installed() -> tuple[int, int] | None:
+def installed_version() -> tuple[int, int] | None:
     """Return the major and minor version of ONNX Runtime, or None where it is not installed."""
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -47,7 +47,7 @@ def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
             place,
             hint="convert it with onnx.version_converter, or export it again",
         )
-    here = installed()
+    here = installed_version()
     if here and here <= MEASURED:
         name = f"ONNX Runtime {here[0]}.{here[1]}"
         newest_ir, newest = NEWEST[max(each for each in NEWEST if each <= here)]

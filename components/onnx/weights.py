@@ -20,7 +20,7 @@ STORED = {"uint4": "uint8"}  # two in a byte
 ALIGNED = 4096
 
 
-class Weights:
+class WeightsFile:
     """Append tensors to the data file of a model, in pieces, so that one piece is in memory.
 
     Several models may be written over the one file; a tensor of a name is written once.
@@ -103,11 +103,11 @@ def _nbytes(dtype: str, shape: Sequence[int]) -> int:
 
 
 @contextmanager
-def private_weights(nbytes: int) -> Iterator[Weights]:
+def private_weights(nbytes: int) -> Iterator[WeightsFile]:
     """Give a folder that nobody else reads, and remove it; raise ComposerError where it is full."""
     try:
         with TemporaryDirectory(prefix="composer-") as made:
-            weights = Weights(Path(made))
+            weights = WeightsFile(Path(made))
             try:
                 yield weights
             finally:

@@ -9,7 +9,7 @@ from pydantic import Field
 By = Annotated[int, Field(ge=1, le=10_000, description="How many rows become one.")]
 
 
-def groups(rows: int, by: int, remainder: str) -> int:
+def count_groups(rows: int, by: int, remainder: str) -> int:
     """Return how many groups there are; raise ValueError if the rows cannot be grouped.
 
     `remainder` says what becomes of the last rows where they are fewer than `by`: `drop` leaves

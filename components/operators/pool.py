@@ -10,7 +10,7 @@ from pydantic import Field
 from composer.core import registry
 from composer.core.operator import operator
 
-from .groups import By, groups
+from .groups import By, count_groups
 
 Mode = Annotated[
     Literal["mean", "max"],
@@ -26,7 +26,7 @@ def _lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> di
     """Return the number of rows U."""
     if "T" not in known:
         return {}
-    return {"U": groups(known["T"], by, remainder)}
+    return {"U": count_groups(known["T"], by, remainder)}
 
 
 def _keeps_space(by: int, mode: str, remainder: str) -> bool:
@@ -41,7 +41,7 @@ def pool(x: Any, *, by: By, mode: Mode = "mean", remainder: Remainder = "refuse"
     With `remainder: keep` the last row is pooled from the rows that are left, and from no zeros.
     """
     rows, width = x.shape
-    count = groups(rows, by, remainder)
+    count = count_groups(rows, by, remainder)
     whole = rows // by
     pooled = _reduce(x[: whole * by].reshape(whole, by, width), mode)
     if count == whole:

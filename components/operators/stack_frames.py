@@ -11,7 +11,7 @@ from pydantic import Field
 from composer.core import registry
 from composer.core.operator import operator
 
-from .groups import By, groups
+from .groups import By, count_groups
 
 Remainder = Annotated[
     Literal["refuse", "drop", "pad"],
@@ -23,7 +23,7 @@ def _lengths(known: Mapping[str, int], by: int, remainder: str) -> dict[str, int
     """Return the numbers of rows U and columns E."""
     found = {}
     if "T" in known:
-        found["U"] = groups(known["T"], by, remainder)
+        found["U"] = count_groups(known["T"], by, remainder)
     if "D" in known:
         found["E"] = known["D"] * by
     return found
@@ -36,7 +36,7 @@ def stack_frames(x: Any, *, by: By, remainder: Remainder = "refuse") -> Any:
     Row u of the output is the rows u * by to u * by + by - 1 of x.
     """
     rows, width = x.shape
-    count = groups(rows, by, remainder)
+    count = count_groups(rows, by, remainder)
     missing = count * by - rows
     if missing > 0:
         backend = registry.backend_of(x)

@@ -12,9 +12,9 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import did_you_mean, listed
 from composer.formats import tokenizer_bytes, tokenizer_file
 
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer
-from .template import Slot, parse_template
+from .template import TemplateSlot, parse_template
 from .template_encoder import check_template, check_text
 from .units import Unit, units, unsplit
 
@@ -53,7 +53,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
         @classmethod
         def _has_one_slot(cls, template: str) -> str:
             parts = parse_template(check_template(template))
-            if [part.name for part in parts if isinstance(part, Slot)] != [SPEECH]:
+            if [part.name for part in parts if isinstance(part, TemplateSlot)] != [SPEECH]:
                 raise ValueError("a template of an aligner has {speech} once, and no other slot")
             return template
 
@@ -72,7 +72,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
                 problems.append(Problem("W253", message, Place(f"config.{key}"), hint=hint))
         if problems:
             raise ComposerError(problems)
-        return StampedFacts(stamps=stamps([tokenizer_file(spec.files, headers.files)]))
+        return StampedFacts(stamps=stamp_files([tokenizer_file(spec.files, headers.files)]))
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -15,17 +15,17 @@ from composer.core.suggest import did_you_mean
 from composer.formats import Headers, tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import ReasoningIds, without_reasoning
 
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .chat_config import ChatConfig
 from .guarded_tokenizer import GuardedTokenizer
-from .template import Slot
+from .template import TemplateSlot
 from .template_encoder import (
     TemplateEncoder,
-    changed_tokens,
+    changed_token_warnings,
     check_text,
-    empty_prompt,
-    missing_first,
-    unknown_tokens,
+    empty_prompt_error,
+    missing_first_token_warnings,
+    unknown_token_warnings,
 )
 from .turns import TurnTemplates
 
@@ -106,12 +106,16 @@ class Chat(Component, name="text.chat"):
         notes: list[Problem] = []
         for name, template in templates.items():
             place = config.key_of(name)
-            notes += unknown_tokens(template, added, spec.files, place)
-            notes += changed_tokens(template, headers.tokenizer(spec.files), spec.files, place)
+            notes += unknown_token_warnings(template, added, spec.files, place)
+            notes += changed_token_warnings(
+                template, headers.tokenizer(spec.files), spec.files, place
+            )
             if name == "first" and config.form is None:
-                notes += missing_first(template, headers.tokenizer(spec.files), spec.files, place)
+                notes += missing_first_token_warnings(
+                    template, headers.tokenizer(spec.files), spec.files, place
+                )
         file = tokenizer_file(spec.files, headers.files)
-        return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
+        return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamp_files([file]))
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -134,15 +138,17 @@ class Chat(Component, name="text.chat"):
         parts = encoder.template.with_fragments(filled)
         ids = encoder.ids(parts, texts_by_slot)
         if not ids:
-            raise empty_prompt()
+            raise empty_prompt_error()
         text = ""
         for part in parts:
-            text += texts_by_slot[part.name] if isinstance(part, Slot) else part
+            text += texts_by_slot[part.name] if isinstance(part, TemplateSlot) else part
         return {"ids": np.concatenate([history_ids, np.array(ids, np.int64)]), "text": text}
 
     def answer_ids(self, text: str) -> np.ndarray:
         """Return the ids [N] of an answer that was written elsewhere, as plain text."""
-        found = self.next_turn.ids((Slot("answer"),), {"answer": check_text("answer", text)})
+        found = self.next_turn.ids(
+            (TemplateSlot("answer"),), {"answer": check_text("answer", text)}
+        )
         return np.array(found, np.int64)
 
     @method(asked="i64 T", answer="i64 N", returns="i64 H")

@@ -9,9 +9,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from composer.core.component import ComponentConfig, Spec, exactly_one
 
 from .chat_forms import FORMS, FormName
-from .template import PATTERN_WITH_SLOT, parse_template, slots
+from .template import PATTERN_WITH_SLOT, parse_template, slot_names
 from .template_encoder import check_fragments, check_template
-from .turns import TurnTemplates, turns_of
+from .turns import TurnTemplates, form_templates
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -109,7 +109,7 @@ class ChatConfig(ComponentConfig):
                 raise ValueError(f"'{name}' has no slot: every turn would be the same")
             if HISTORY in template.inputs:
                 raise ValueError(f"{{{HISTORY}}} is the conversation so far: rename the slot")
-        named = slots(parse_template(turns.first)) + slots(parse_template(turns.next))
+        named = slot_names(parse_template(turns.first)) + slot_names(parse_template(turns.next))
         for name in self.optional.keys() - set(named):
             raise ValueError(f"no template has {{{name}}} for the optional '{name}'")
 
@@ -131,4 +131,4 @@ class ChatConfig(ComponentConfig):
         """Return the author's turns or the form's; None if its checkpoint is not here."""
         if self.form is None:
             return self.own
-        return turns_of(self.form, self.thinking, spec.files, headers)
+        return form_templates(self.form, self.thinking, spec.files, headers)

@@ -30,7 +30,7 @@ _KEY = re.compile(r"\x1f\[\x1f'([A-Za-z_]\w*)'\x1f\]")
 def read_form(files: Location, headers: Headers) -> ChatFormat:
     """Return the form of the chat template in a folder; raise ComposerError for another one."""
     text, where = _template(files, headers)
-    found = digest(text)
+    found = template_digest(text)
     for name, form in FORMS.items():
         if found in form.digests:
             return _with_bos_checked(name, form, files, headers)
@@ -117,7 +117,7 @@ def _bos_token(files: Location, headers: Headers) -> tuple[str, Any]:
     return f"bos_token of {config}", found
 
 
-def digest(template: str) -> str:
+def template_digest(template: str) -> str:
     """Return the digest of a template's normal form."""
     return hashlib.sha256(_normal_form(template).encode()).hexdigest()[:32]
 

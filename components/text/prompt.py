@@ -16,18 +16,18 @@ from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .guarded_tokenizer import GuardedTokenizer
-from .template import PATTERN, Part, Slot, Template
+from .template import PATTERN, Part, Template, TemplateSlot
 from .template_encoder import (
     TemplateEncoder,
-    changed_tokens,
+    changed_token_warnings,
     check_fragments,
     check_template,
     check_text,
-    empty_prompt,
-    missing_first,
-    unknown_tokens,
+    empty_prompt_error,
+    missing_first_token_warnings,
+    unknown_token_warnings,
 )
 
 if TYPE_CHECKING:
@@ -107,16 +107,16 @@ class Prompt(Component, name="text.prompt"):
             raise ComposerError(Problem("W253", message, Place("config.slot"), hint=suggestion))
         at = "config.template"
         notes = [
-            *unknown_tokens(template, added, spec.files, at),
-            *changed_tokens(template, info, spec.files, at),
-            *missing_first(template, info, spec.files, at),
+            *unknown_token_warnings(template, added, spec.files, at),
+            *changed_token_warnings(template, info, spec.files, at),
+            *missing_first_token_warnings(template, info, spec.files, at),
         ]
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(
             methods={CALL: signature},
             input_hint=SLOT_HINT,
             notes=tuple(notes),
-            stamps=stamps([file]),
+            stamps=stamp_files([file]),
         )
 
     @classmethod
@@ -139,7 +139,7 @@ class Prompt(Component, name="text.prompt"):
                 rows[name] = int(value.shape[0])
         filled = {name for name, content in (rows | texts).items() if content}
         parts = self.template.with_fragments(filled)
-        soft = [part.name for part in parts if isinstance(part, Slot) and part.name in rows]
+        soft = [part.name for part in parts if isinstance(part, TemplateSlot) and part.name in rows]
         for name in soft:
             if soft.count(name) > 1:
                 message = f"{{{name}}} occurs twice in the template, but its rows only once"
@@ -147,7 +147,7 @@ class Prompt(Component, name="text.prompt"):
         found = np.array(self.encoder.ids(parts, texts), np.int64)
         ids, owners = self._expand(found, [rows[name] for name in soft])
         if not len(ids):
-            raise empty_prompt()
+            raise empty_prompt_error()
         marks = {name: np.zeros(len(ids), bool) for name in rows}
         for index, name in enumerate(soft):
             marks[name] = owners == index

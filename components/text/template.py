@@ -13,13 +13,13 @@ _MARK = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 
 @dataclass(frozen=True)
-class Slot:
+class TemplateSlot:
     """The place of an input."""
 
     name: str
 
 
-Part = str | Slot
+Part = str | TemplateSlot
 
 
 def parse_template(text: str) -> tuple[Part, ...]:
@@ -32,7 +32,7 @@ def parse_template(text: str) -> tuple[Part, ...]:
         if mark[1]:
             if literal:
                 parts.append(literal)
-            parts.append(Slot(mark[1]))
+            parts.append(TemplateSlot(mark[1]))
             literal = ""
         elif len(mark[0]) == 2:
             literal += mark[0][0]
@@ -47,9 +47,9 @@ def parse_template(text: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def slots(parts: tuple[Part, ...]) -> tuple[str, ...]:
+def slot_names(parts: tuple[Part, ...]) -> tuple[str, ...]:
     """Return the names of the slots, each once, in order."""
-    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Slot)))
+    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, TemplateSlot)))
 
 
 MAX_TEXT = 1_000_000  # characters of a template with a fragment at each of its places
@@ -70,15 +70,15 @@ class Template:
             raise ValueError("the template is empty")
         fragments = {name: parse_template(text) for name, text in optional.items()}
         for name, fragment in fragments.items():
-            if name not in slots(parts):
+            if name not in slot_names(parts):
                 raise ValueError(f"the template has no {{{name}}} for the optional '{name}'")
-            if not slots(fragment):
+            if not slot_names(fragment):
                 raise ValueError(f"the optional '{name}' has no slot: write it into the template")
-            if nested := [slot for slot in slots(fragment) if slot in fragments]:
+            if nested := [slot for slot in slot_names(fragment) if slot in fragments]:
                 raise ValueError(f"the optional '{name}' contains another one, '{nested[0]}'")
         found = []
         for part in parts:
-            if isinstance(part, Slot) and part.name in optional:
+            if isinstance(part, TemplateSlot) and part.name in optional:
                 found.append(len(optional[part.name]))
             else:
                 found.append(1)
@@ -91,27 +91,27 @@ class Template:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of all inputs, in order."""
-        return slots(self.all_parts)
+        return slot_names(self.all_parts)
 
     @property
     def required(self) -> frozenset[str]:
         """The inputs outside of optional fragments."""
-        return frozenset(slots(self.parts)) - self.fragments.keys()
+        return frozenset(slot_names(self.parts)) - self.fragments.keys()
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
         """All parts, with every fragment inserted."""
         every: set[str] = set()
         for fragment in self.fragments.values():
-            every.update(slots(fragment))
+            every.update(slot_names(fragment))
         return self.with_fragments(every)
 
     def with_fragments(self, filled_slots: Set[str]) -> tuple[Part, ...]:
         """Return the parts with those fragments whose slots are all filled."""
         found: list[Part] = []
         for part in self.parts:
-            if not isinstance(part, Slot) or part.name not in self.fragments:
+            if not isinstance(part, TemplateSlot) or part.name not in self.fragments:
                 found.append(part)
-            elif filled_slots >= set(slots(self.fragments[part.name])):
+            elif filled_slots >= set(slot_names(self.fragments[part.name])):
                 found += self.fragments[part.name]
         return tuple(found)

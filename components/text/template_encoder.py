@@ -71,7 +71,7 @@ def check_fragments(optional: Mapping[str, str]) -> None:
             )
 
 
-def unknown_tokens(
+def unknown_token_warnings(
     template: Template, added: Collection[str], files: Location, at: str
 ) -> Iterator[Problem]:
     """Warn of text in a template that looks like a special token but is not one."""
@@ -95,7 +95,7 @@ def unknown_tokens(
             )
 
 
-def changed_tokens(
+def changed_token_warnings(
     template: Template, tokenizer: TokenizerInfo, files: Location, at: str
 ) -> Iterator[Problem]:
     """Warn of tokens in a template that are looked for in normalized text, which changes them."""
@@ -115,7 +115,7 @@ def changed_tokens(
             )
 
 
-def missing_first(
+def missing_first_token_warnings(
     template: Template, tokenizer: TokenizerInfo, files: Location, at: str
 ) -> Iterator[Problem]:
     """Warn where a tokenizer begins every text with a token, and the template does not."""
@@ -143,6 +143,6 @@ def check_text(name: str, text: str) -> str:
     return text
 
 
-def empty_prompt() -> ComposerError:
+def empty_prompt_error() -> ComposerError:
     """Return the error for an empty prompt."""
     return ComposerError(Problem("R525", "the prompt is empty: every slot is unfilled"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.child_process import answer_questions
-from composer.core.native_failures import described, is_failure
+from composer.core.native_failures import describe_error, is_failure
 
 from .tokenizer_process import LocalTokenizer
 
@@ -28,7 +28,7 @@ def _answer(
     except BaseException as error:
         if not is_failure(error):
             raise
-        return {"error": described(error)}, {}
+        return {"error": describe_error(error)}, {}
 
 
 if __name__ == "__main__":

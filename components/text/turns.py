@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .chat_forms import CHECKPOINT, FORMS, ChatFormat
 from .chat_template import read_form
-from .template import Template, parse_template, slots
+from .template import Template, parse_template, slot_names
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -32,7 +32,7 @@ class TurnTemplates:
         """Both templates by name, each with its fragments."""
         found = {}
         for name, text in (("first", self.first), ("next", self.next)):
-            named = slots(parse_template(text))
+            named = slot_names(parse_template(text))
             fragments = {key: self.optional[key] for key in self.optional if key in named}
             found[name] = Template.parse(text, fragments)
         return found
@@ -45,7 +45,7 @@ class TurnTemplates:
         return found
 
 
-def turns_of(
+def form_templates(
     name: str, thinking: bool | None, files: Location | None, headers: Headers | None
 ) -> TurnTemplates | None:
     """Return the turns of a known form; None if it is that of a checkpoint that is not here."""

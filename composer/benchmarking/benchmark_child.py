@@ -24,7 +24,7 @@ from composer.runtime.opening import BundleOptions
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     """A bundle as it is measured: how it is opened, and what each of its runs is given."""
 
     bundle: BundleOptions
@@ -33,10 +33,10 @@ class Case:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-class Session:
+class BenchmarkSession:
     """A bundle that is loaded once and run many times."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: BenchmarkCase) -> None:
         began = time.perf_counter()
         self.case = case
         self.bundle = case.bundle.open()
@@ -70,7 +70,7 @@ class Session:
             "tokens": result.tokens,
             "finish": result.finish_reason,
             "outputs": {name: _summary(value) for name, value in result.outputs.items()},
-            "peak": peak(),
+            "peak": peak_memory(),
         }
 
 
@@ -92,7 +92,7 @@ def _summary(value: Any) -> str:
     return f"{array.dtype} {list(array.shape)} sha256:{digest}"
 
 
-def peak() -> int:
+def peak_memory() -> int:
     """Return the most bytes that were resident in this process and in its children.
 
     On Linux it is VmHWM, which begins at 0; ru_maxrss begins there with the peak of the parent.
@@ -132,8 +132,8 @@ def main() -> None:
 
     send({"started": True})
     try:
-        session = Session(pickle.load(requests))
-        send({**session.startup, "peak": peak()})
+        session = BenchmarkSession(pickle.load(requests))
+        send({**session.startup, "peak": peak_memory()})
         while requests.readline():
             send(session.run())
     except ComposerError as error:

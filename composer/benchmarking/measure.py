@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from composer.benchmarking.benchmark_child import Case
-from composer.benchmarking.process import Process, Run, Start
+from composer.benchmarking.benchmark_child import BenchmarkCase
+from composer.benchmarking.process import BundleProcess, RunTiming, StartTiming
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class RunCounts:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BundleTimings:
     """The starts and runs of one bundle that count, and the seconds of audio in each run."""
 
     title: str
-    starts: Sequence[Start]
-    runs: Sequence[Run]
+    starts: Sequence[StartTiming]
+    runs: Sequence[RunTiming]
     audio: float = 0.0
 
     @property
@@ -81,22 +81,22 @@ class Measured:
 
 
 def measure(
-    cases: Sequence[Case],
+    cases: Sequence[BenchmarkCase],
     turns: RunCounts,
     advance: Callable[[], None] = lambda: None,
-) -> list[tuple[list[Start], list[Run]]]:
+) -> list[tuple[list[StartTiming], list[RunTiming]]]:
     """Return the starts and runs of each case that count; every second turn goes backwards.
 
     Each start is a process of its own. The last of each case stays for the runs.
     """
-    found: list[tuple[list[Start], list[Run]]] = [([], []) for _ in cases]
-    processes: dict[int, Process] = {}
+    found: list[tuple[list[StartTiming], list[RunTiming]]] = [([], []) for _ in cases]
+    processes: dict[int, BundleProcess] = {}
     try:
         for turn in range(turns.warmup + turns.starts):
             for at in _order(turn, len(cases)):
                 if at in processes:
                     processes.pop(at).close()
-                processes[at] = Process(cases[at])
+                processes[at] = BundleProcess(cases[at])
                 advance()
                 if turn >= turns.warmup:
                     found[at][0].append(processes[at].start)

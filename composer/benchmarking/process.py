@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from composer.benchmarking.benchmark_child import Case
+from composer.benchmarking.benchmark_child import BenchmarkCase
 from composer.core.errors import ComposerError, Problem
 
 COMMAND = ("-P", "-m", "composer.benchmarking.benchmark_child")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunTiming:
     """One run: seconds in all, to its first text and by node, and what came out.
 
     `first` is None where nothing streams, and `rate`, in tokens a second, below two texts.
@@ -35,7 +35,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartTiming:
     """A process from its start to the first output of its first run, in seconds."""
 
     python: float
@@ -43,7 +43,7 @@ class Start:
     load: float
     components: Mapping[str, float]
     loaded: int
-    run: Run
+    run: RunTiming
 
     @property
     def first(self) -> float:
@@ -58,10 +58,10 @@ class Start:
         return self.python + self.check + self.load + self.first
 
 
-class Process:
+class BundleProcess:
     """A child process with one bundle in it; the first run is done when it is made."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: BenchmarkCase) -> None:
         self.case = case
         began = time.perf_counter()
         self._child = subprocess.Popen(
@@ -71,7 +71,7 @@ class Process:
             self._receive()
             python = time.perf_counter() - began
             startup = self._request(pickle.dumps(case))
-            self.start = Start(
+            self.start = StartTiming(
                 python,
                 startup["check"],
                 startup["load"],
@@ -83,9 +83,9 @@ class Process:
             self.close()
             raise
 
-    def run(self) -> Run:
+    def run(self) -> RunTiming:
         """Run the bundle once more; raise ComposerError where that fails."""
-        return Run(**self._request(b"run\n"))
+        return RunTiming(**self._request(b"run\n"))
 
     def close(self) -> None:
         """End the process."""

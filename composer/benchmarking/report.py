@@ -7,24 +7,24 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
-from composer.benchmarking.measure import Measured, RunCounts
-from composer.benchmarking.spread import Spread, ratio, spread
+from composer.benchmarking.measure import BundleTimings, RunCounts
+from composer.benchmarking.spread import Spread, ratio_spread, spread_of
 from composer.core.text_columns import align
 
-Measures = Sequence[Measured]
+Measures = Sequence[BundleTimings]
 
 
 def report_json(measured: Measures, turns: RunCounts, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that was measured; with two bundles their ratios, pair by pair, and sameness."""
     data = {**about, **asdict(turns), "measured": list(map(_measured_json, measured))}
     if len(measured) == 2:
-        by_name = {name: asdict(each) for name, each in ratios(*measured).items()}
-        data |= {"ratios": by_name, "same_outputs": not differing(*measured)}
+        by_name = {name: asdict(each) for name, each in timing_ratios(*measured).items()}
+        data |= {"ratios": by_name, "same_outputs": not differing_outputs(*measured)}
     return data
 
 
-def _measured_json(measured: Measured) -> dict[str, Any]:
-    figures = {name: asdict(spread(values)) for name, values in measured.figures().items()}
+def _measured_json(measured: BundleTimings) -> dict[str, Any]:
+    figures = {name: asdict(spread_of(values)) for name, values in measured.figures().items()}
     return {
         "title": measured.title,
         "audio_seconds": measured.audio or None,
@@ -36,18 +36,18 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
     }
 
 
-def ratios(one: Measured, other: Measured) -> dict[str, Spread]:
+def timing_ratios(one: BundleTimings, other: BundleTimings) -> dict[str, Spread]:
     """Return how many times the first bundle's figures the second's are, by their common names."""
     base, others = one.figures(), other.figures()
     found = {}
     for name in base:
-        times = ratio(others[name], base[name]) if name in others else None
+        times = ratio_spread(others[name], base[name]) if name in others else None
         if times:
             found[name] = times
     return found
 
 
-def differing(one: Measured, other: Measured) -> list[str]:
+def differing_outputs(one: BundleTimings, other: BundleTimings) -> list[str]:
     """Return the names of outputs that are not the same in both."""
     names = dict.fromkeys([*one.outputs, *other.outputs])
     return [name for name in names if one.outputs.get(name) != other.outputs.get(name)]
@@ -70,7 +70,7 @@ def report_text(measured: Measures, turns: RunCounts) -> str:
     return "\n".join(lines)
 
 
-def _outcome(measured: Measured) -> str:
+def _outcome(measured: BundleTimings) -> str:
     """Return how the first run ended, and whether every run gave the same."""
     run = measured.starts[0].run
     made = "no tokens"
@@ -80,8 +80,8 @@ def _outcome(measured: Measured) -> str:
     return f"{made}; outputs {steady}"
 
 
-def _differences(one: Measured, other: Measured) -> list[str]:
-    different = differing(one, other)
+def _differences(one: BundleTimings, other: BundleTimings) -> list[str]:
+    different = differing_outputs(one, other)
     if not different:
         return ["the same outputs"]
     lines = [f"the outputs DIFFER: {', '.join(different)}"]
@@ -95,7 +95,7 @@ def _cells(measured: Measures) -> list[list[str]]:
     figures = [each.figures() for each in measured]
     times: Mapping[str, Spread] = {}
     if len(measured) == 2:
-        times = ratios(*measured)
+        times = timing_ratios(*measured)
     head = ["", *(each.title for each in measured)]
     if times:
         head.append("ratio")
@@ -123,7 +123,7 @@ def _label(name: str) -> str:
 
 def _median_and_quartiles(name: str, values: Sequence[float]) -> str:
     """Return the median of a figure, and the quartiles in its own unit."""
-    found = spread(values)
+    found = spread_of(values)
     scale, unit = _unit(name, found.median)
     text = _digits(scale * found.median) + unit
     if len(found.values) > 1:

@@ -17,7 +17,7 @@ class Spread:
     values: tuple[float, ...]
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread:
     """Return the median and the quartiles; a value alone is all three."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0], tuple(values))
@@ -25,8 +25,8 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), low, high, tuple(values))
 
 
-def ratio(values: Sequence[float], base: Sequence[float]) -> Spread | None:
+def ratio_spread(values: Sequence[float], base: Sequence[float]) -> Spread | None:
     """Return how many times the base the values are, pair by pair; None where a base is 0."""
     if not all(base):
         return None
-    return spread([one / other for one, other in zip(values, base, strict=True)])
+    return spread_of([one / other for one, other in zip(values, base, strict=True)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from composer.core.signature import Signature, item
+from composer.core.signature import Signature, item_name
 from composer.manifest.validation_faults import describe
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def read_arguments(
         elif isinstance(given, list) and given:
             signature = signature.with_items(key, len(given))
             for index, each in enumerate(given):
-                found[item(key, index)] = each, (*at, index)
+                found[item_name(key, index)] = each, (*at, index)
         else:
             what = "an empty list" if given == [] else describe(given)
             message = f"{entry.run}.{key} needs a list of $references, not {what}"

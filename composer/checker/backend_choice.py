@@ -26,9 +26,9 @@ def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Ca
     the backend, one for all pins it for every family that has it; others are ordered by what suits
     this machine. A `use` that names its backend is the only candidate.
     """
-    if use in registry.names():
+    if use in registry.component_names():
         return [Candidate(use, "the manifest names it")]
-    family = registry.family(use)
+    family = registry.family_kinds(use)
     requested = backends.get(component) or backends.get(ALL)
     if requested in family:
         return [Candidate(family[requested], "asked for")]

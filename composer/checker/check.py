@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from composer.checker.component_facts import describe_components
-from composer.checker.lock_differences import differences
+from composer.checker.lock_differences import lock_problems
 from composer.checker.packages import package_problems
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, errors_of, in_order
 from composer.formats import Headers
-from composer.graph.checked import Checked, CheckRequest, Report
+from composer.graph.checked import Checked, CheckRequest, CheckResult
 from composer.graph.graph import Graph
 from composer.manifest import Manifest, read_document, read_manifest
-from composer.manifest.recipes import Precision, PrecisionRequest
+from composer.manifest.recipes import PrecisionChange, PrecisionRequest
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
@@ -39,7 +39,7 @@ def check(
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, PrecisionRequest] | None = None,
     backends: Mapping[str, str] | None = None,
-) -> Report:
+) -> CheckResult:
     """Check a bundle, by path, name or hub ID, in one variant, or without and in each.
 
     Of remote files on the Hub only headers are read. `sources` gives
@@ -71,7 +71,7 @@ def check_variant(
     precision: Mapping[str, PrecisionRequest] | None = None,
     backends: Mapping[str, str] | None = None,
     shared: _Shared | None = None,
-) -> Report:
+) -> CheckResult:
     """Check one variant, or with None the manifest without any."""
     shared = shared or _Shared()
     try:
@@ -80,7 +80,7 @@ def check_variant(
         manifest = read_manifest(bundle.path, variant or bundle.variant, shared.document)
         lock = read_lock(bundle.lock, bundle.given) if bundle.lock else None
     except ComposerError as error:
-        return Report(error.problems)
+        return CheckResult(error.problems)
     commits = lock.commits if lock else None
     roots, problems = resolve_sources(manifest, bundle, sources, commits)
     problems += package_problems(manifest)
@@ -97,11 +97,11 @@ def check_variant(
     request = CheckRequest(bundle, variant, sources or {}, asked, backends or {})
     checked = Checked(manifest, components, graphs, request, lock)
     if lock:
-        problems += differences(checked)
-    return Report(in_order(problems), checked)
+        problems += lock_problems(checked)
+    return CheckResult(in_order(problems), checked)
 
 
-def recheck(checked: Checked) -> Report:
+def recheck(checked: Checked) -> CheckResult:
     """Check the same bundle again, as after its remote files were downloaded."""
     request = checked.request
     return check_variant(
@@ -115,12 +115,12 @@ def recheck(checked: Checked) -> Report:
 
 def _read_precisions(
     given: Mapping[str, PrecisionRequest],
-) -> tuple[dict[str, Precision], list[Problem]]:
+) -> tuple[dict[str, PrecisionChange], list[Problem]]:
     """Return what is asked of each component to run in, and what cannot be asked."""
     found, problems = {}, []
     for name, asked in given.items():
         try:
-            found[name] = Precision.of(asked)
+            found[name] = PrecisionChange.of(asked)
         except ValueError as error:
             problems.append(Problem("W219", f"precision of '{name}': {error}"))
     return found, problems

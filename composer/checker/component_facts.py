@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from composer.checker.backend_choice import ALL, Candidate, candidates
 from composer.checker.options import option_instead
 from composer.checker.packages import install_hint
-from composer.checker.problem_places import placed
+from composer.checker.problem_places import with_manifest_place
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem, errors_of
@@ -19,8 +19,8 @@ from composer.core.problems import Problems
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
-from composer.manifest.recipes import Precision
-from composer.manifest.validation_faults import validation_findings
+from composer.manifest.recipes import PrecisionChange
+from composer.manifest.validation_faults import validation_faults
 from composer.sources.roots import Roots, location_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ KEYS = ("weights", "files", "precision", "adapters")
 def describe_components(
     manifest: Manifest,
     roots: Roots,
-    precision: Mapping[str, Precision],
+    precision: Mapping[str, PrecisionChange],
     backends: Mapping[str, str],
     headers: Headers,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
@@ -50,7 +50,7 @@ def describe_components(
 class _Describer:
     manifest: Manifest
     roots: Roots
-    precision: Mapping[str, Precision]
+    precision: Mapping[str, PrecisionChange]
     headers: Headers
     backends: Mapping[str, str]
     problems: Problems = field(default_factory=Problems)
@@ -82,7 +82,7 @@ class _Describer:
         self.problems.add(Problem(code, message, place, **more))
 
     def component(self, name: str, entry: ComponentEntry) -> CheckedComponent | None:
-        if name in registry.operators():
+        if name in registry.operator_names():
             self.report(
                 "W213",
                 f"'{name}' is an operator's name",
@@ -107,7 +107,7 @@ class _Describer:
         self.problems += problems
         if checked:
             for warning in self.headers.warnings[warned:]:
-                self.problems.append(placed(self.manifest, checked.spec, warning))
+                self.problems.append(with_manifest_place(self.manifest, checked.spec, warning))
         return checked
 
     def trial(self, name: str, entry: ComponentEntry, candidate: Candidate) -> Trial:
@@ -134,7 +134,7 @@ class _Describer:
             config,
             weights=location_of(entry.weights, self.roots) if entry.weights else None,
             files=location_of(entry.files, self.roots) if entry.files else None,
-            precision=self.precision.get(name, Precision()).applied(entry.precision),
+            precision=self.precision.get(name, PrecisionChange()).applied(entry.precision),
             adapters=adapters,
         )
         self.headers.opened.clear()
@@ -143,14 +143,14 @@ class _Describer:
 
     def unknown_kind(self, name: str, use: str) -> None:
         """Report a `use` without a kind, or without one for the requested backend."""
-        family = registry.family(use)
+        family = registry.family_kinds(use)
         if family:
             requested = self.backends[name]
             message = f"{use} has no kind for the backend '{requested}'"
             self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
             return
-        uses, hint = registry.uses(), install_hint(self.manifest, use)
-        near = [*registry.names(), *uses]
+        uses, hint = registry.use_names(), install_hint(self.manifest, use)
+        near = [*registry.component_names(), *uses]
         message = with_nearest(f"there is no component kind '{use}'", use, near)
         self.report("W212", message, name, "use", hint=hint or f"installed: {listed(uses)}")
 
@@ -198,7 +198,7 @@ class _Describer:
             return cls.Config.model_validate(dict(entry.config))
         except ValidationError as error:
             at = ("components", name, "config")
-            findings = validation_findings(error, cls.Config, at)
+            findings = validation_faults(error, cls.Config, at)
             for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
                 hint = option_instead(cls, str(found.path[-1])) or found.hint
@@ -219,7 +219,7 @@ class _Describer:
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             found.append(Problem("W223", f"{cls.name} failed to describe itself: {why}"))
-        self.problems += [placed(self.manifest, spec, problem) for problem in found]
+        self.problems += [with_manifest_place(self.manifest, spec, problem) for problem in found]
         return facts
 
     def emits(self, name: str, space: str, components: Mapping[str, CheckedComponent]) -> bool:

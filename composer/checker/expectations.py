@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from composer.core.ports import Port, parse_port
 from composer.core.suggest import listed, with_nearest
-from composer.graph.dims import Dims, Length
+from composer.graph.dims import DimUnifier, Length
 from composer.graph.graph import ANY, Node, Value
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Expectations:
     """The expectations of one task, node by node."""
 
     values: Mapping[str, Value]
-    dims: Dims
+    dims: DimUnifier
     report: Callable[..., None]
 
     def check(self, node: Node, entry: NodeEntry) -> None:

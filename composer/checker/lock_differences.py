@@ -6,14 +6,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from composer.checker.lock_entries import edition
+from composer.checker.lock_entries import variant_entry
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.graph.files import component_files
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.hub.card import cached_card, card_of
-from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
-from composer.sources.lock.entries import EditionEntry, FileEntry, Lock, LockedComponent, TaskEntry
+from composer.sources.lock.digests import hub_entry_of, remembered_digest, sha256_of, size_of
+from composer.sources.lock.entries import (
+    BundleLock,
+    FileEntry,
+    LockedComponent,
+    TaskEntry,
+    VariantEntry,
+)
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -30,7 +36,7 @@ def source_text(source: Source) -> str:
     return source.value
 
 
-def differences(checked: Checked) -> list[Problem]:
+def lock_problems(checked: Checked) -> list[Problem]:
     """Return what differs, as far as it shows without hashing files again."""
     assert checked.lock
     return [
@@ -78,12 +84,12 @@ def _stated(licence: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {text}" for key, text in sorted(licence.items())) or "nothing"
 
 
-def skips_probe(checked: Checked) -> bool:
+def has_trusted_lock(checked: Checked) -> bool:
     """Return whether the user wrote the lock: one that came with the bundle is not trusted."""
     return checked.lock is not None and checked.lock.trusted
 
 
-def _manifest_problems(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
+def _manifest_problems(lock: BundleLock, manifest: Manifest) -> Iterator[Problem]:
     """Yield a problem if the manifest's text differs from the locked one."""
     data, entry = manifest.path.read_bytes(), lock.model.manifest
     if hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -139,17 +145,17 @@ def _difference(checked: Checked, name: str, location: Location, why: str) -> Pr
 
 def _known_digest(location: Location) -> str | None:
     """Return a file's sha256 if it is listed, or remembered for an unchanged file."""
-    listed = hub_file(location)
+    listed = hub_entry_of(location)
     if listed and listed.algorithm == "sha256":
         return listed.digest
     if location.path is None or not location.path.is_file():
         return None
-    return remembered(location.path)
+    return remembered_digest(location.path)
 
 
 def _digest(location: Location) -> str:
     """Return the sha256 of a local file; a download was already checked against its own."""
-    listed = hub_file(location)
+    listed = hub_entry_of(location)
     if listed and listed.algorithm == "sha256":
         return listed.digest
     assert location.path
@@ -165,12 +171,12 @@ def _signature_problems(checked: Checked) -> Iterator[Problem]:
     for each in checked.components.values():
         if each.facts is None or each.facts.unknown:
             return
-    locked: EditionEntry | None = lock.model.edition
+    locked: VariantEntry | None = lock.model.edition
     if manifest.variant is not None:
         locked = lock.model.variants.get(manifest.variant)
     if locked is None:
         return  # then the manifest differs too
-    now = edition(checked)
+    now = variant_entry(checked)
     for name, entry in now.components.items():
         why = tuple(_component(entry, locked.components.get(name)))
         if why:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.core.ports import Port, Ports
 from composer.core.signature import Signature
-from composer.sources.lock.entries import EditionEntry, LockedComponent, TaskEntry
+from composer.sources.lock.entries import LockedComponent, TaskEntry, VariantEntry
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from composer.manifest import Input
 
 
-def edition(checked: Checked) -> EditionEntry:
+def variant_entry(checked: Checked) -> VariantEntry:
     """Return the bound signatures of a bundle, whose facts are all known."""
-    return EditionEntry(
-        components={name: component(checked) for name, checked in checked.components.items()},
-        tasks={name: task(graph) for name, graph in checked.graphs.items()},
+    return VariantEntry(
+        components={name: component_entry(checked) for name, checked in checked.components.items()},
+        tasks={name: task_entry(graph) for name, graph in checked.graphs.items()},
     )
 
 
-def component(checked: CheckedComponent) -> LockedComponent:
+def component_entry(checked: CheckedComponent) -> LockedComponent:
     """Return a component's dims by symbol and its ports by method.
 
     The dtype of a family's rows is the chosen backend's, so that it is locked for a kind alone.
@@ -39,7 +39,7 @@ def component(checked: CheckedComponent) -> LockedComponent:
     )
 
 
-def task(graph: Graph) -> TaskEntry:
+def task_entry(graph: Graph) -> TaskEntry:
     """Return a task's inputs and outputs, with dims as numbers where headers fix them."""
     return TaskEntry(
         inputs={name: _input(entry) for name, entry in graph.inputs.items()},

@@ -54,10 +54,10 @@ class NameResolver:
             hint = f"it has: {listed(has)}"
             self.report("W201", message, "graph", name, "run", causes=why, hint=hint)
             return owner, wanted, None
-        if run in registry.operators():
+        if run in registry.operator_names():
             return None, run, self._operator(name, run)
         if owner not in self.manifest.components:
-            options = [*registry.operators(), *self.manifest.components]
+            options = [*registry.operator_names(), *self.manifest.components]
             message = f"'{owner}' is neither an operator nor a component"
             message = with_nearest(message, owner, options)
             hint = install_hint(self.manifest, run) or f"there are: {listed(options)}"

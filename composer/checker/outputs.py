@@ -8,7 +8,7 @@ from dataclasses import replace
 from composer.checker.wire_checker import Scope, WireChecker
 from composer.core import registry
 from composer.core.operator import Operator
-from composer.core.ports import Port, alternative, is_float
+from composer.core.ports import Port, is_float, matching_alternative
 from composer.core.signature import Signature
 from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Node, Value, float_of
@@ -112,7 +112,7 @@ class OutputTyper:
             value = self.values.get(wire)
             if value is None or value.port is None:
                 continue
-            chosen = alternative(node.signature.inputs[key], value.port)
+            chosen = matching_alternative(node.signature.inputs[key], value.port)
             if chosen and chosen.dims and chosen.dims[0] == first:
                 return value.origin
         return (name,)

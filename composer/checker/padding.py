@@ -39,7 +39,7 @@ def report_padding(
 
 
 @dataclass(frozen=True)
-class Lengthened:
+class ClipLengthAxis:
     """A value with an axis that is as long as its clip, and the config that makes it so many.
 
     `owner` is the run that makes it. `setting` gives None where the config does that already.
@@ -55,9 +55,9 @@ class Lengthened:
         return f"pad it: config: {{{setting}}} of {self.owner}" if setting else "wire another value"
 
 
-def lengthened(
+def clip_length_axes(
     graph: Graph, components: Mapping[str, CheckedComponent]
-) -> Mapping[str, Lengthened]:
+) -> Mapping[str, ClipLengthAxis]:
     """Return the values of a graph that are as long as their clip, by name."""
     found = {}
     for node in graph.nodes.values():
@@ -67,7 +67,7 @@ def lengthened(
             port = graph.values[name].port
             for axis, dim in enumerate(port.dims if port else ()):
                 if dim in lengthen and len(port.dims if port else ()) > 1:
-                    found[name] = Lengthened(axis, node.run, lengthen[str(dim)])
+                    found[name] = ClipLengthAxis(axis, node.run, lengthen[str(dim)])
     return found
 
 
@@ -75,7 +75,7 @@ def report_lengths(
     graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
 ) -> None:
     """Report values as long as their clip that go where only one length is taken."""
-    varying = lengthened(graph, components)
+    varying = clip_length_axes(graph, components)
     for node in graph.nodes.values():
         for key, name in node.wires.items():
             if name in varying and node.signature:
@@ -100,7 +100,7 @@ def _report_length(
     key: str,
     name: str,
     wanted: Bound,
-    each: Lengthened,
+    each: ClipLengthAxis,
     report: Callable[..., None],
 ) -> None:
     """Report a value that has the one length that an input takes only by chance."""

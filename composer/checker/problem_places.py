@@ -10,7 +10,7 @@ from composer.core.location import Location
 from composer.manifest import Manifest
 
 
-def placed(manifest: Manifest, spec: Spec, problem: Problem) -> Problem:
+def with_manifest_place(manifest: Manifest, spec: Spec, problem: Problem) -> Problem:
     """Return a problem in a file or a setting with its place in the manifest."""
     where = problem.place.file if problem.place else ""
     places: dict[tuple[str, ...], Location | None] = {}

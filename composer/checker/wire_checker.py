@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from composer.checker.wire_hints import WireHints
 from composer.core.component import Bound
-from composer.core.ports import Port, alternative, fits
+from composer.core.ports import Port, can_cast, matching_alternative
 from composer.core.signature import OUT, Derived
 from composer.core.suggest import listed
-from composer.graph.dims import Conflict, Dims, Length
+from composer.graph.dims import Conflict, DimUnifier, Length
 from composer.graph.graph import (
     ANY,
     CheckedComponent,
@@ -36,7 +36,7 @@ class WireChecker:
         self.components = components
         self.values = values
         self.report = report
-        self.dims = Dims()
+        self.dims = DimUnifier()
         self.hints = WireHints(values, self.dims)
         for component, checked in components.items():
             for symbol, bound in checked.dims.items():
@@ -64,7 +64,7 @@ class WireChecker:
         label = f"{node.run}.{key}"
         if actual is None:
             return None
-        port = alternative(ports, actual)
+        port = matching_alternative(ports, actual)
         if port is None:
             expected_ports = " or ".join(f"'{self.numbered(node, p)}'" for p in ports)
             message = f"{given} is '{actual}' but {label} needs {expected_ports}"
@@ -73,7 +73,7 @@ class WireChecker:
         if actual.kind != "tensor":
             return None
         lengths = self.lengths(node, port)
-        if not fits(actual.dtype, port.dtype):
+        if not can_cast(actual.dtype, port.dtype):
             expected_ports = port.dtype or "floats"
             message = f"{given} is {actual.dtype or 'floats'} but {label} needs {expected_ports}"
             self.report("W211", message, *at, hint=self.hints.dtype(value, port, lengths))

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from composer.core import registry
-from composer.core.ports import INTEGERS, Port, fits, is_float
+from composer.core.ports import INTEGERS, Port, can_cast, is_float
 from composer.core.suggest import listed
-from composer.graph.dims import Dims, Length
+from composer.graph.dims import DimUnifier, Length
 from composer.graph.graph import Value
 
 Lengths = Sequence[Length]
@@ -21,7 +21,7 @@ IDS = "ids become rows first, as by a decoder's method embed"
 class WireHints:
     """Hints about one task's values, whose lengths are known as far as `dims` are."""
 
-    def __init__(self, values: Mapping[str, Value], dims: Dims) -> None:
+    def __init__(self, values: Mapping[str, Value], dims: DimUnifier) -> None:
         self.values = values
         self.dims = dims
 
@@ -43,7 +43,7 @@ class WireHints:
             return None
         if actual.kind == "text":
             return "a text becomes ids first, by a prompt"
-        makers = [name for name in registry.names() if name.startswith(f"{actual.kind}.")]
+        makers = [name for name in registry.component_names() if name.startswith(f"{actual.kind}.")]
         if not makers:
             return None
         return f"a component takes {actual.kind} first: {listed(makers)}"
@@ -62,7 +62,7 @@ class WireHints:
         actual = value.port
         assert actual is not None
         hints = [self._beside(value, port, lengths)]
-        if len(actual.dims) == 1 and len(port.dims) == 2 and fits(actual.dtype, port.dtype):
+        if len(actual.dims) == 1 and len(port.dims) == 2 and can_cast(actual.dtype, port.dtype):
             hints.append(f"a vector is one row after {{run: row, with: {{x: ${value.name}}}}}")
         return "; or ".join(filter(None, hints)) or None
 
@@ -85,7 +85,7 @@ class WireHints:
         actual = value.port
         if actual is None or actual.kind != "tensor" or len(actual.dims) != len(port.dims):
             return False
-        if not fits(actual.dtype, port.dtype):
+        if not can_cast(actual.dtype, port.dtype):
             return False
         pairs = zip(self.numbers(actual, value.dims), self.numbers(port, lengths), strict=True)
         return all(have == want for have, want in pairs if type(have) is type(want) is int)

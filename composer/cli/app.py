@@ -11,10 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from composer.cli.printing import report, shown
-from composer.cli.signals import INTERRUPTED, interrupted_code
+from composer.cli.printing import escape_control_characters, print_problems
+from composer.cli.signals import INTERRUPTED, interrupt_exit_code
 from composer.cli.streams import close_stdout, flush_streams, prepare_streams
-from composer.cli.verbs import load_verb, summary, verbs
+from composer.cli.verbs import load_verb, verb_names, verb_summary
 from composer.core.errors import FAILED, ComposerError, Place, Problem
 
 CLOSED = 141
@@ -33,14 +33,14 @@ class Commands(TyperGroup):
     """The verbs, each loaded when it is called; none shows a traceback for what a user did."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(verbs())
+        return list(verb_names())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return load_verb(cmd_name) if cmd_name in verbs() else None
+        return load_verb(cmd_name) if cmd_name in verb_names() else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary(name)) for name in verbs()])
+            formatter.write_dl([(name, verb_summary(name)) for name in verb_names()])
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _reported():  # it prints the help, too
@@ -57,18 +57,18 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except typer.BadParameter as error:
-        error.message = shown(error.message)
+        error.message = escape_control_characters(error.message)
         raise
     except ComposerError as error:
-        report(error.problems)
+        print_problems(error.problems)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        raise typer.Exit(interrupted_code()) from None
+        raise typer.Exit(interrupt_exit_code()) from None
     except BrokenPipeError:
         close_stdout()
         raise typer.Exit(CLOSED) from None
     except (OSError, MemoryError, RuntimeError) as error:
-        report([_system_problem(error)])
+        print_problems([_system_problem(error)])
         raise typer.Exit(FAILED) from None
 
 
@@ -122,14 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
         if code == INTERRUPTED:
-            code = interrupted_code()  # typer ends so by itself before a verb is called
+            code = interrupt_exit_code()  # typer ends so by itself before a verb is called
     except KeyboardInterrupt:
         from composer.core.child_process import (
             end_children,  # what a child needs takes long to import
         )
 
         end_children()
-        code = interrupted_code()
+        code = interrupt_exit_code()
         if arguments is None:
             _leave(code)
     try:

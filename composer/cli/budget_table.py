@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from composer.drawing.text import size
+from composer.drawing.text import format_bytes
 
 if TYPE_CHECKING:
     from composer.jobs.budget import Budget
@@ -20,23 +20,28 @@ def budget_table(found: Budget) -> Iterator[str]:
 
     A bar is as long as the logarithm of its divergence: full at 1 nat, none below 1e-8.
     """
-    yield f"as stored: {size(found.stored)}; divergence is in nats a token from that"
+    yield f"as stored: {format_bytes(found.stored)}; divergence is in nats a token from that"
     yield "one component at a time:"
     width = max(len(f"{c.component}={c.precision}") for c in found.choices)
     for c in sorted(found.choices, key=lambda each: (each.component, each.nbytes)):
         name = f"{c.component}={c.precision}".ljust(width)
-        yield f"  {name}  {size(c.nbytes):>8}  {c.divergence:8.2g}  {_bar(c.divergence)}".rstrip()
+        yield (
+            f"  {name}  {format_bytes(c.nbytes):>8}  {c.divergence:8.2g}  {_bar(c.divergence)}"
+        ).rstrip()
     yield "none is both smaller and nearer:"
     for each in found.pareto:
         mark = "*" if found.pick and each.precision == found.pick.precision else " "
         summed = "" if each.measured else ", summed"
         what = f"{_names(each.precision)}{summed}"
-        yield f"{mark} {size(each.nbytes):>8}  {each.divergence:8.2g}  {what}"
+        yield f"{mark} {format_bytes(each.nbytes):>8}  {each.divergence:8.2g}  {what}"
     if found.pick is None:
-        yield f"nothing that was tried fits into {size(found.nbytes)}"
+        yield f"nothing that was tried fits into {format_bytes(found.nbytes)}"
         return
     pick = found.pick
-    yield f"fits into {size(found.nbytes)}: {_names(pick.precision)}, {pick.divergence:.2g} nats"
+    yield (
+        f"fits into {format_bytes(found.nbytes)}: {_names(pick.precision)}, "
+        f"{pick.divergence:.2g} nats"
+    )
     if pick.precision:
         yield "  " + " ".join(f"--precision {n}={p}" for n, p in pick.precision.items())
 

@@ -30,12 +30,12 @@ from composer.cli.options import (
     Threads,
     Trust,
     Variant,
-    folders,
-    pairs,
     placement_value,
+    source_folders,
+    split_pairs,
     with_language,
 )
-from composer.cli.printing import reading
+from composer.cli.printing import show_hub_status
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
@@ -83,7 +83,7 @@ class BundleFlags:
             self.name,
             self.variant,
             self._profile(),
-            folders(self.source),
+            source_folders(self.source),
             self._precision(),
             self._backends(),
             self.trust,
@@ -93,7 +93,7 @@ class BundleFlags:
     def open(self) -> Bundle:
         """Check the bundle and place its components, none of which is loaded yet."""
         options = self.options()
-        with reading(self.name):
+        with show_hub_status(self.name):
             return options.open()
 
     def _backends(self) -> dict[str, str]:
@@ -101,10 +101,10 @@ class BundleFlags:
         from composer.core import registry
 
         given = [text if "=" in text else f"{ALL}={text}" for text in self.backend or ()]
-        found = pairs(given, "--backend", "[COMPONENT=]NAME")
+        found = split_pairs(given, "--backend", "[COMPONENT=]NAME")
         for name in found.values():
-            if name not in registry.backends():
-                known = ", ".join(registry.backends())
+            if name not in registry.backend_names():
+                known = ", ".join(registry.backend_names())
                 raise typer.BadParameter(f"--backend takes {known}, not '{name}'")
         return found
 
@@ -118,7 +118,7 @@ class BundleFlags:
         profile = read_profile(self.profile) if self.profile else Profile()
         own = {"threads": self.threads, "providers": self.provider, "device": self.device}
         given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
-        for name, text in pairs(self.place, "--place", "KEY=VALUE").items():
+        for name, text in split_pairs(self.place, "--place", "KEY=VALUE").items():
             given[name] = placement_value(text)
         try:
             placement = read_placement(given)
@@ -130,12 +130,12 @@ class BundleFlags:
 
 def read_precisions(given: list[str] | None, flag: str) -> dict[str, str]:
     """Return what components are asked to run in, by name; refuse what says nothing."""
-    from composer.manifest.recipes import Precision
+    from composer.manifest.recipes import PrecisionChange
 
-    found = pairs(given, flag, "COMPONENT=RECIPE, =DTYPE or =RECIPE,DTYPE")
+    found = split_pairs(given, flag, "COMPONENT=RECIPE, =DTYPE or =RECIPE,DTYPE")
     for text in found.values():
         try:
-            Precision.of(text)
+            PrecisionChange.of(text)
         except ValueError as error:
             raise typer.BadParameter(f"{flag}: {error}") from None
     return found
@@ -158,9 +158,9 @@ class TaskFlags:
 
     def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Return the inputs and the options of the task, as their types say."""
-        from composer.cli.values import inputs, settings
+        from composer.cli.values import parse_inputs, parse_options
 
-        return inputs(graph, self.input), settings(graph, self.set)
+        return parse_inputs(graph, self.input), parse_options(graph, self.set)
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,10 @@ class SpeechFlags(TaskFlags):
 
     def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Return the inputs, the language among them, and the options of the task."""
-        from composer.cli.values import inputs, settings
+        from composer.cli.values import parse_inputs, parse_options
 
         given = with_language(graph, self.input, self.language)
-        return inputs(graph, given), settings(graph, self.set)
+        return parse_inputs(graph, given), parse_options(graph, self.set)
 
 
 GROUPS = (BundleFlags, TaskFlags, SpeechFlags)

@@ -160,7 +160,7 @@ LockFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs to read.")]
 
 
-def pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
+def split_pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
     """Split NAME=VALUE texts; refuse what has no '=', and a name that is given twice."""
     found: dict[str, str] = {}
     for text in given or ():
@@ -188,9 +188,9 @@ def with_language(graph: Graph, inputs: list[str] | None, language: str | None) 
     return [*(inputs or ()), f"language={in_spelling_of(language, str(entry.default or ''))}"]
 
 
-def folders(given: list[str] | None) -> dict[str, Path]:
+def source_folders(given: list[str] | None) -> dict[str, Path]:
     """Return the folders that stand in for sources."""
-    found = pairs(given, "--source", "NAME=FOLDER")
+    found = split_pairs(given, "--source", "NAME=FOLDER")
     return {name: Path(folder).expanduser() for name, folder in found.items()}
 
 

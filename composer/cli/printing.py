@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem, errors_of
-from composer.core.output import as_json, problem_json, unwritable
-from composer.core.terminal import console
+from composer.core.output import json_text, problem_json, unwritable
+from composer.core.terminal import stderr_console
 
 KEPT = "\n\t"
 
@@ -18,7 +18,7 @@ KEPT = "\n\t"
 def echo(text: str = "", end: str = "\n") -> None:
     """Print a result; raise ComposerError when there is no room for it."""
     try:
-        sys.stdout.write((shown(text) if sys.stdout.isatty() else text) + end)
+        sys.stdout.write((escape_control_characters(text) if sys.stdout.isatty() else text) + end)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -27,37 +27,39 @@ def echo(text: str = "", end: str = "\n") -> None:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
+def show_status(what: str) -> Iterator[None]:
     """Print on a terminal what is under way; print nothing when piped."""
     if not sys.stderr.isatty():
         yield
         return
     from rich.text import Text
 
-    with console().status(Text(shown(what))):  # as text: its brackets are no markup
+    with stderr_console().status(
+        Text(escape_control_characters(what))
+    ):  # as text: its brackets are no markup
         yield
 
 
-def reading(bundle: str) -> AbstractContextManager[None]:
+def show_hub_status(bundle: str) -> AbstractContextManager[None]:
     """Print on a terminal that the Hub is read, where a bundle is called by one of its IDs."""
     from composer.sources.hub import is_id
 
-    return waiting(f"reading {bundle}") if is_id(bundle) else nullcontext()
+    return show_status(f"reading {bundle}") if is_id(bundle) else nullcontext()
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Print what is no result."""
-    sys.stderr.write(shown(text) + "\n")
+    sys.stderr.write(escape_control_characters(text) + "\n")
     sys.stderr.flush()
 
 
-def report(problems: Iterable[Problem]) -> None:
+def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems."""
     for problem in problems:
-        note(str(problem))
+        print_note(str(problem))
 
 
-def shown(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Write control characters as escapes, so that no text can steer a terminal."""
     if text.isprintable():
         return text
@@ -75,9 +77,9 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
+def problems_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
     """Return what was found in a bundle or a run as one JSON object."""
     found = list(problems)
     ok = not errors_of(found)
     entries = [problem_json(problem) for problem in found]
-    return as_json({"bundle": bundle, "ok": ok, "problems": entries, **more})
+    return json_text({"bundle": bundle, "ok": ok, "problems": entries, **more})

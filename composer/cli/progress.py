@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from composer.cli.printing import note, waiting
-from composer.core.terminal import console
+from composer.cli.printing import print_note, show_status
+from composer.core.terminal import stderr_console
 
 if TYPE_CHECKING:
-    from composer.jobs.progress import Progress
+    from composer.jobs.progress import JobProgress
 
 
 @contextmanager
-def progress(what: str, total: int, over_results: bool) -> Iterator[Callable[[], None]]:
+def progress_bar(what: str, total: int, over_results: bool) -> Iterator[Callable[[], None]]:
     """Show a bar that each call moves on, unless results themselves appear on the terminal."""
     if not sys.stderr.isatty() or (over_results and sys.stdout.isatty()):
         yield lambda: None
@@ -24,13 +24,13 @@ def progress(what: str, total: int, over_results: bool) -> Iterator[Callable[[],
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     # Rich would print our stdout on its own console, and results belong into the pipe.
-    with Progress(*columns, console=console(), transient=True, redirect_stdout=False) as bar:
+    with Progress(*columns, console=stderr_console(), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
 
 
 @contextmanager
-def show_progress(over_results: bool = False) -> Iterator[Callable[[Progress], None]]:
+def show_progress(over_results: bool = False) -> Iterator[Callable[[JobProgress], None]]:
     """Show the stages of a job: a bar where steps are counted, else what is under way.
 
     There is no bar where results themselves appear on the terminal. What is fetched has one of its
@@ -40,7 +40,7 @@ def show_progress(over_results: bool = False) -> Iterator[Callable[[Progress], N
         current = ""
         advance: Callable[[], None] = lambda: None  # noqa: E731
 
-        def show(step: Progress) -> None:
+        def show(step: JobProgress) -> None:
             nonlocal current, advance
             if step.stage == current:
                 advance()
@@ -48,11 +48,11 @@ def show_progress(over_results: bool = False) -> Iterator[Callable[[Progress], N
             shown.close()
             current = step.stage
             if step.stage == "resuming":
-                note(f"{step.done} of {step.total} clips are in {step.subject} already")
+                print_note(f"{step.done} of {step.total} clips are in {step.subject} already")
                 return
             if step.total is not None:
-                advance = shown.enter_context(progress(step.stage, step.total, over_results))
+                advance = shown.enter_context(progress_bar(step.stage, step.total, over_results))
             elif step.stage != "fetching":
-                shown.enter_context(waiting(f"{step.stage} {step.subject}"))
+                shown.enter_context(show_status(f"{step.stage} {step.subject}"))
 
         yield show

@@ -27,18 +27,18 @@ def result_json(result: Result, bundle: str) -> dict[str, Any]:
     }
 
 
-def as_text(outputs: Mapping[str, Any]) -> str:
+def outputs_text(outputs: Mapping[str, Any]) -> str:
     """Return the one output's text alone, or each output as `name: value`, texts first."""
-    return _value(next(iter(outputs.values()))) if len(outputs) == 1 else as_lines(outputs)
+    return _value(next(iter(outputs.values()))) if len(outputs) == 1 else outputs_lines(outputs)
 
 
-def as_lines(outputs: Mapping[str, Any]) -> str:
+def outputs_lines(outputs: Mapping[str, Any]) -> str:
     """Return each output as `name: value`, texts first."""
     names = sorted(outputs, key=lambda name: not isinstance(outputs[name], str))
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
 
 
-def cut_warning(cut: CutShort | None, whose: str = "") -> str | None:
+def truncation_warning(cut: CutShort | None, whose: str = "") -> str | None:
     """Return a warning where the decoder stopped at a limit and not of itself."""
     if cut is None:
         return None

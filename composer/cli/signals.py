@@ -13,7 +13,7 @@ _AGAIN = 0.05  # seconds, in which a callback has ended
 _received: list[int] = []
 
 
-def heed_ends() -> None:
+def interrupt_on_signals() -> None:
     """Treat SIGTERM and SIGHUP as Ctrl-C, unless whoever started this had them ignored.
 
     None of them is lost.
@@ -25,7 +25,7 @@ def heed_ends() -> None:
             signal.signal(number, _end)
 
 
-def interrupted_code() -> int:
+def interrupt_exit_code() -> int:
     """Return the exit code of what was interrupted, as shells count it."""
     return 128 + _received[-1] if _received else INTERRUPTED
 

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from composer.cli.signals import INTERRUPTED, heed_ends
+from composer.cli.signals import INTERRUPTED, interrupt_on_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,5 +19,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if is_program:
         signal.signal(signal.SIGINT, before)
-        heed_ends()
+        interrupt_on_signals()
     return run(arguments)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from composer.cli.printing import echo, note, report
-from composer.cli.results import cut_warning
+from composer.cli.printing import echo, print_note, print_problems
+from composer.cli.results import truncation_warning
 
 if TYPE_CHECKING:
     from composer.jobs.output_format import OutputFormat
@@ -24,16 +24,18 @@ class TranscriptPrinter:
     def add(self, each: Transcription) -> None:
         """Print one clip's notes and problems, and its transcript where that is a line."""
         if each.problems:
-            note(f"{each.name}:")
-            report(each.problems)
+            print_note(f"{each.name}:")
+            print_problems(each.problems)
         for text in each.notes:
-            note(f"{each.name}: {text}")
-        warning = cut_warning(each.cut_short, each.name)
+            print_note(f"{each.name}: {text}")
+        warning = truncation_warning(each.cut_short, each.name)
         if warning:
-            note(warning)
+            print_note(warning)
         for part in each.segments:
             for reason in part.suspicious:
-                note(f"{each.name}: suspicious at {part.start:.2f} to {part.end:.2f} s: {reason}")
+                print_note(
+                    f"{each.name}: suspicious at {part.start:.2f} to {part.end:.2f} s: {reason}"
+                )
         if self.has_files:
             return
         if self.format.line:

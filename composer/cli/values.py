@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from composer.cli.options import pairs
+from composer.cli.options import split_pairs
 from composer.core.errors import ComposerError, Problem
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed, shorten
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from composer.graph.graph import Graph
 
 
-def inputs(
+def parse_inputs(
     graph: Graph,
     given: list[str] | None,
     channel: Channel | None = None,
@@ -31,7 +31,7 @@ def inputs(
     """Return the inputs of a task as their types say; an unknown name is left to the task."""
     found: dict[str, Any] = {}
     problems = Problems()
-    for name, text in pairs(given, "--input", "NAME=VALUE").items():
+    for name, text in split_pairs(given, "--input", "NAME=VALUE").items():
         kind = "text"
         if name in graph.inputs:
             port = graph.values[name].port
@@ -44,7 +44,7 @@ def inputs(
     return found
 
 
-def chosen_channel(text: str | None) -> Channel | None:
+def parse_channel(text: str | None) -> Channel | None:
     """Return the channel that is asked for, if any."""
     if text is None:
         return None
@@ -104,11 +104,11 @@ def _numbers(name: str, text: str) -> Any:
         raise ComposerError(Problem("R542", message, hint=hint)) from None
 
 
-def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]:
+def parse_options(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]:
     """Return options by node; raise ComposerError for those that do not exist or fit."""
     found: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
-    for key, text in pairs(given, "--set", "NODE.OPTION=VALUE").items():
+    for key, text in split_pairs(given, "--set", "NODE.OPTION=VALUE").items():
         name, _, option = key.partition(".")
         node = graph.nodes.get(name)
         options = node.known_options if node else {}

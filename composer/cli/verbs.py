@@ -19,14 +19,14 @@ ORDER = (
 
 
 @cache
-def verbs() -> tuple[str, ...]:
+def verb_names() -> tuple[str, ...]:
     """Return the names of all verbs."""
     names = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
     known = [name for name in ORDER if name in names]
     return (*known, *(name for name in names if name not in known))
 
 
-def summary(name: str) -> str:
+def verb_summary(name: str) -> str:
     """Return the first line of a verb's help, without importing the verb."""
     with (FOLDER / f"{name}.py").open(encoding="utf-8") as file:
         return file.readline().strip().strip('"')

@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import StageVerdict
 from composer.comparison.power_report import power_json, power_lines
-from composer.core.suggest import first_few
+from composer.core.suggest import join_first
 from composer.core.text_columns import align
 from composer.core.xml import allowed_in_xml
-from composer.runtime.provenance_diff import changed_files, differences
+from composer.runtime.provenance_diff import changed_files, provenance_differences
 
 SHOWN = 3  # files that a verdict names
 MEASURES = ("l2", "peak", "gain", "angle")
@@ -30,7 +30,7 @@ def table(found: Comparison) -> str:
     lines += _allowed_line(found)
     if found.ok:
         lines += power_lines(found)
-    return "\n".join([*lines, *differences(*found.made), verdict_line(found)])
+    return "\n".join([*lines, *provenance_differences(*found.made), verdict_line(found)])
 
 
 def _cells(row: Row) -> list[str]:
@@ -79,7 +79,7 @@ def _though(found: Comparison) -> str:
     changed = changed_files(*found.made)
     if not changed:
         return ""
-    return f", though these files differ: {first_few(changed, SHOWN)}"
+    return f", though these files differ: {join_first(changed, SHOWN)}"
 
 
 def as_json(found: Comparison) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.manifest.entries import plain_precision
+from composer.manifest.entries import precision_json
 from composer.runtime.provenance import versions
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _way(bundle: Bundle, graph: Graph, node: Node) -> dict[str, Any]:
         "run": f"{known.cls.name}.{node.method}",
         "backend": known.backend,
         "dtype": known.dtype,
-        "precision": plain_precision(known.spec.precision),
+        "precision": precision_json(known.spec.precision),
         "placement": dict(placed),
     }
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.isolation import MEMORY
-from composer.core.messages import Arrays, pack, unpack
+from composer.core.messages import Arrays, pack_message, unpack_message
 
 PACE = 20_000_000  # bytes that a child loads in a second at least
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
@@ -69,9 +69,9 @@ class Child:
         """
         until = time.monotonic() + seconds
         try:
-            for piece in pack(words, arrays):
+            for piece in pack_message(words, arrays):
                 self._write(memoryview(piece), until)
-            return unpack(lambda count: self._read(count, until), self.most)
+            return unpack_message(lambda count: self._read(count, until), self.most)
         except (OSError, EOFError):
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)  # its own status
@@ -128,7 +128,7 @@ def answer_questions(answer: Answer) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         while True:
-            for piece in pack(*answer(*unpack(_read_input, ANYTHING))):
+            for piece in pack_message(*answer(*unpack_message(_read_input, ANYTHING))):
                 data = memoryview(piece)
                 while data:
                     data = data[out.write(data) :]

@@ -17,7 +17,9 @@ Arrays = Mapping[str, np.ndarray]
 Read = Callable[[int], bytes]
 
 
-def pack(words: Mapping[str, Any], arrays: Arrays | None = None) -> list[bytes | memoryview]:
+def pack_message(
+    words: Mapping[str, Any], arrays: Arrays | None = None
+) -> list[bytes | memoryview]:
     """Return a message as pieces to be written one after another."""
     forms, bodies = [], []
     for name, value in (arrays or {}).items():
@@ -29,7 +31,7 @@ def pack(words: Mapping[str, Any], arrays: Arrays | None = None) -> list[bytes |
     return [len(head).to_bytes(8, "little"), head, *bodies]
 
 
-def unpack(read: Read, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def unpack_message(read: Read, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a message of at most so many bytes; raise ValueError for what is none.
 
     `read` returns exactly as many bytes as it is asked for.

@@ -10,7 +10,7 @@ def is_failure(error: BaseException) -> bool:
     return not isinstance(error, _ENDS)
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error's type and its first line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.core.backend import Backend
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import MANY, Signature, item, signature_of
+from composer.core.signature import MANY, Signature, item_name, signature_of
 
 Lengths = Callable[..., Mapping[str, int]]
 
@@ -63,7 +63,7 @@ class Operator:
         for name in self.signature.several:
             signature = signature.with_items(name, len(given[name]))
             for index, array in enumerate(given[name]):
-                arrays[item(name, index)] = array
+                arrays[item_name(name, index)] = array
         for name, ports in signature.inputs.items():
             shape = arrays[name].shape  # marks of padding are arrays of NumPy everywhere
             if ports[0].dtype != "bool":

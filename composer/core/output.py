@@ -12,7 +12,7 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.safe_read import RESULTS, read_whole
-from composer.core.safe_write import append_to, check_target, is_own, write_whole
+from composer.core.safe_write import append_to, check_target, is_regular_or_absent, write_whole
 
 
 def write_file(path: Path, data: str | bytes) -> None:
@@ -31,7 +31,7 @@ def require_free(path: Path, force: bool) -> None:
     A link or a folder cannot be replaced, with `force` neither.
     """
     try:
-        would_replace = is_own(path) and path.exists()
+        would_replace = is_regular_or_absent(path) and path.exists()
     except OSError as error:
         raise unwritable(path, error) from None
     if would_replace and not force:
@@ -72,7 +72,7 @@ class OutputFile:
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Make a folder and hold it for this process; raise R507 where another one writes to it."""
     import fcntl
 
@@ -115,7 +115,7 @@ def unwritable(path: Path, error: OSError) -> ComposerError:
     return ComposerError(Problem("R507", f"cannot write: {reason}", Place(str(path))))
 
 
-def as_json(value: Any, indent: int | None = 2) -> str:
+def json_text(value: Any, indent: int | None = 2) -> str:
     """Return JSON; a number that JSON lacks becomes null."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 

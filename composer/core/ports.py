@@ -99,7 +99,7 @@ def is_float(dtype: str | None) -> bool:
     return dtype is None or dtype in FLOATS
 
 
-def fits(have: str | None, want: str | None) -> bool:
+def can_cast(have: str | None, want: str | None) -> bool:
     """Return whether a cast keeps the meaning: floats to floats, integers to integers."""
     if have == "bool" or want == "bool":
         return have == want
@@ -108,10 +108,10 @@ def fits(have: str | None, want: str | None) -> bool:
     return is_float(want)
 
 
-def alternative(ports: Ports, have: Port) -> Port | None:
+def matching_alternative(ports: Ports, have: Port) -> Port | None:
     """Return the alternative of an input that a value goes to; None where no kind is the same."""
     same = [port for port in ports if port.kind == have.kind]
     for port in same:
-        if fits(have.dtype, port.dtype):
+        if can_cast(have.dtype, port.dtype):
             return port
     return same[0] if same else None

@@ -25,34 +25,34 @@ OPERATORS = "composer.operators"
 _added: dict[str, type[Component]] = {}
 
 
-def add(component: type[Component]) -> type[Component]:
+def register_component(component: type[Component]) -> type[Component]:
     """Register a component of this process, as a test or a notebook does."""
     _added[component.name] = component
     return component
 
 
-def remove(name: str) -> None:
+def unregister_component(name: str) -> None:
     """Take back what `add` registered."""
     _added.pop(name, None)
 
 
-def refresh() -> None:
+def rediscover() -> None:
     """Look again at what is installed, as after a package was installed meanwhile."""
     forget_extensions()
     for cached in (_bound, backend, working_backends, _array_backends):
         cached.cache_clear()
 
 
-def names() -> list[str]:
+def component_names() -> list[str]:
     """Return the name of every kind of component there is."""
     portable = set()
-    for each in backends():
+    for each in backend_names():
         for family in extensions(FAMILIES):
             portable.add(f"{each}.{family}")
     return sorted({*extensions(COMPONENTS), *portable, *_added})
 
 
-def backends() -> list[str]:
+def backend_names() -> list[str]:
     """Return the name of every backend there is."""
     return extensions(BACKENDS)
 
@@ -61,7 +61,7 @@ def backends() -> list[str]:
 def working_backends() -> tuple[Backend, ...]:
     """Return the backends that can be imported; `composer doctor` says why another cannot."""
     found = []
-    for name in backends():
+    for name in backend_names():
         try:
             found.append(backend(name))
         except Exception:  # somebody's package is broken, whichever way, and may not be needed
@@ -72,7 +72,7 @@ def working_backends() -> tuple[Backend, ...]:
 def distribution(name: str) -> tuple[str, str] | None:
     """Return the package, and its version, that provides a kind, a family or an operator."""
     backend_name, _, family_name = name.partition(".")
-    bare = family_name if backend_name in backends() else name
+    bare = family_name if backend_name in backend_names() else name
     for group, entry in ((COMPONENTS, name), (FAMILIES, bare), (OPERATORS, name)):
         found = distribution_of(group, entry)
         if found:
@@ -80,27 +80,27 @@ def distribution(name: str) -> tuple[str, str] | None:
     return None
 
 
-def operators() -> list[str]:
+def operator_names() -> list[str]:
     """Return the name of every operator there is."""
     return extensions(OPERATORS)
 
 
-def family(name: str) -> dict[str, str]:
+def family_kinds(name: str) -> dict[str, str]:
     """Return the kinds that a family's name stands for, by backend: lm is mlx.lm and onnx.lm."""
     found = {}
-    for backend in backends():
+    for backend in backend_names():
         kind = f"{backend}.{name}"
-        if kind in names():
+        if kind in component_names():
             found[backend] = kind
     return found
 
 
-def uses() -> list[str]:
+def use_names() -> list[str]:
     """Return what a manifest may say under `use`: families, and kinds that are of no backend."""
     found = set()
-    for name in names():
+    for name in component_names():
         backend, _, family = name.partition(".")
-        found.add(family if backend in backends() else name)
+        found.add(family if backend in backend_names() else name)
     return sorted(found)
 
 

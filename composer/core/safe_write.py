@@ -19,7 +19,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
     A pipe or device is written as it is. Raise OSError for a link, and where it cannot be written.
     """
-    if not is_own(path):
+    if not is_regular_or_absent(path):
         with path.open("wb") as file:
             file.write(data)
         return
@@ -36,19 +36,19 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def check_target(path: Path) -> None:
     """Raise OSError for a path where `write_whole` could write nothing: a link, or no folder."""
-    if is_own(path) and not os.access(path.parent, os.W_OK):
+    if is_regular_or_absent(path) and not os.access(path.parent, os.W_OK):
         path.parent.stat()
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def open_own(path: Path) -> FileIO:
+def open_regular_file(path: Path) -> FileIO:
     """Open a file for reading and writing, made where it is not there; raise OSError for a link."""
-    is_own(path)
+    is_regular_or_absent(path)
     flags = os.O_RDWR | os.O_CREAT | _NO_LINK | getattr(os, "O_BINARY", 0)
     return FileIO(os.open(path, flags, 0o666), "r+")
 
 
-def write_note(path: Path, data: str | bytes = b"") -> None:
+def write_cache_file(path: Path, data: str | bytes = b"") -> None:
     """Write a small file that spares work the next time; where it cannot be written, it does not.
 
     Its folder is made. Nobody ever reads half of it.
@@ -67,7 +67,7 @@ def append_to(path: Path, data: bytes) -> None:
 
     A pipe that nobody reads is not waited for.
     """
-    follow = _NO_LINK if is_own(path) else 0
+    follow = _NO_LINK if is_regular_or_absent(path) else 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags | _NO_WAIT, 0o666), "ab", buffering=0) as file:
         os.set_blocking(file.fileno(), True)
@@ -82,7 +82,7 @@ def append_to(path: Path, data: bytes) -> None:
             raise
 
 
-def is_own(path: Path) -> bool:
+def is_regular_or_absent(path: Path) -> bool:
     """Return whether a regular file is there, or nothing; raise OSError for a link or folder."""
     try:
         mode = path.lstat().st_mode

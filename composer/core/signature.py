@@ -87,20 +87,20 @@ class Signature:
                 others[key] = inputs[key] = ports
                 continue
             for index in range(count):
-                inputs[item(name, index)] = ports
+                inputs[item_name(name, index)] = ports
         shared = _symbols(*others.values(), tuple(self.returns.values()))
         for index in range(count):
-            key = item(name, index)
+            key = item_name(name, index)
             inputs[key] = tuple(_own_dims(port, shared, index) for port in inputs[key])
         return replace(self, inputs=inputs, several=self.several - {name})
 
 
-def item(name: str, index: int) -> str:
+def item_name(name: str, index: int) -> str:
     """Return the name of one value of an input that takes several."""
     return f"{name}[{index}]"
 
 
-def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
+def gather_items(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call: values of one input, `x[0]` and `x[1]`, as one tuple `x`."""
     found: dict[str, Any] = {}
     for key, value in given.items():

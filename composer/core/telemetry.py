@@ -13,7 +13,7 @@ SILENT = {
 }
 
 
-def send_nothing() -> None:
+def disable_telemetry() -> None:
     """Set the variables that libraries read when they start, for children too, whatever they were.
 
     A process that has loaded ONNX Runtime before it imports `composer` has begun to report already.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @cache
-def console() -> Console:
+def stderr_console() -> Console:
     """Return rich's console of standard error."""
     from rich.console import Console
 

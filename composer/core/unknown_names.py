@@ -8,7 +8,7 @@ from composer.core.errors import Problem
 from composer.core.suggest import did_you_mean, listed
 
 
-def unknown(verb: str, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
+def unknown_name_problems(verb: str, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
     """Return a problem for each name that is not known, with the nearest or all there are."""
     known = list(known)
     found: list[Problem] = []

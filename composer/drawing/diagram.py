@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from composer.core.signature import OUT
-from composer.drawing.text import Ports
+from composer.drawing.text import PortTexts
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
@@ -41,9 +41,9 @@ class Diagram:
     arrows: tuple[Arrow, ...]
 
 
-def diagram(graph: Graph) -> Diagram:
+def graph_diagram(graph: Graph) -> Diagram:
     """Return the boxes and arrows of one task."""
-    ports = Ports(graph)
+    ports = PortTexts(graph)
     boxes, arrows = [], []
     for name in graph.inputs:
         boxes.append(Box(f"v_{name}", "input", name, (ports[name],)))
@@ -61,7 +61,7 @@ def diagram(graph: Graph) -> Diagram:
     return Diagram(tuple(boxes), tuple(arrows))
 
 
-def _arrow(ports: Ports, value: str, end: str, label: str, into: str) -> Arrow:
+def _arrow(ports: PortTexts, value: str, end: str, label: str, into: str) -> Arrow:
     base, _, out = value.partition(".")
     words = []
     if out:

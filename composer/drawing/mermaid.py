@@ -6,7 +6,7 @@ import re
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from composer.drawing.diagram import Box, diagram
+from composer.drawing.diagram import Box, graph_diagram
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -31,7 +31,7 @@ def mermaid(bundle: Checked) -> str:
 
 def _task(graph: Graph, prefix: str, margin: str) -> str:
     """Return a task's lines, with a prefix before each name."""
-    drawing = diagram(graph)
+    drawing = graph_diagram(graph)
     lines = [_box(box, prefix) for box in drawing.boxes]
     for each in drawing.arrows:
         arrow = "-->"

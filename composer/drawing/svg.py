@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from composer.core import registry
 from composer.core.xml import allowed_in_xml
-from composer.drawing.diagram import Box, Diagram, diagram
+from composer.drawing.diagram import Box, Diagram, graph_diagram
 from composer.drawing.layout import Layout, Point, lay_out
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def svg(bundle: Checked) -> str:
     diagrams = {}
     for task, graph in bundle.graphs.items():
         title = f"{name}: {task}" if len(bundle.graphs) > 1 else name
-        diagrams[title] = diagram(graph)
+        diagrams[title] = graph_diagram(graph)
     return picture(name, diagrams)
 
 
@@ -74,7 +74,7 @@ def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
         top += HEADING + layout.height + 2 * MARGIN
         width = max(width, layout.width, len(title) * 10)
     backends = {box.backend for drawing in diagrams.values() for box in drawing.boxes}
-    used = sorted(backends.intersection(registry.backends()))
+    used = sorted(backends.intersection(registry.backend_names()))
     full, height = round(width + 2 * MARGIN), round(top - MARGIN)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {height}" '

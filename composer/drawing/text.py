@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-def size(nbytes: int) -> str:
+def format_bytes(nbytes: int) -> str:
     """Return bytes as people read them: 12.3 MB."""
     for scale, unit in UNITS:
         if nbytes >= 0.9995 * scale:
@@ -25,7 +25,7 @@ def size(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def call(node: Node) -> str:
+def call_text(node: Node) -> str:
     """Return a node's call: what runs, on which values and literals."""
     arguments = []
     for key, name in node.wires.items():
@@ -44,10 +44,10 @@ def weight_lines(groups: Iterable[WeightGroup]) -> Iterator[str]:
     yield f"{bits_per_weight(groups):.3g} bits a weight"
     for group in groups:
         modules = f"{group.modules} module{'' if group.modules == 1 else 's'}"
-        yield f"  {group.kind}: {group.form}, {modules}, {size(group.nbytes)}"
+        yield f"  {group.kind}: {group.form}, {modules}, {format_bytes(group.nbytes)}"
 
 
-class Ports:
+class PortTexts:
     """The ports of one graph's values as text.
 
     A dim that headers fix is a number. Any other is a symbol, and two dims have the same symbol
@@ -97,7 +97,7 @@ class Ports:
                 symbols.append(self.dim(dim))
             else:
                 total *= length
-        return " x ".join([size(total), *symbols])
+        return " x ".join([format_bytes(total), *symbols])
 
     def __getitem__(self, name: str) -> str:
         value = self._graph.values.get(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.core.signature import OUT
-from composer.drawing.text import Ports, call, size, weight_lines
+from composer.drawing.text import PortTexts, call_text, format_bytes, weight_lines
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -60,7 +60,7 @@ def _components(bundle: Checked) -> Branch:
         facts = known.facts if known else None
         if facts and facts.nbytes:
             total += facts.nbytes
-            contents = f"{facts.dtype}, {size(facts.nbytes)}"
+            contents = f"{facts.dtype}, {format_bytes(facts.nbytes)}"
         if entry.emits:
             emits = f"emits {entry.emits}"
         where = entry.weights or entry.files or ""
@@ -69,12 +69,12 @@ def _components(bundle: Checked) -> Branch:
         rows.append(Branch((name, entry.use, backend, contents, where, emits), below))
     title = "components"
     if total:
-        title += f", {size(total)} of weights"
+        title += f", {format_bytes(total)} of weights"
     return Branch((title,), tuple(rows))
 
 
 def _task(graph: Graph) -> tuple[Branch, ...]:
-    ports = Ports(graph)
+    ports = PortTexts(graph)
     branches = []
     for name, entry in graph.inputs.items():
         default = "input" if entry.default is None else f"= {entry.default!r}"
@@ -86,14 +86,14 @@ def _task(graph: Graph) -> tuple[Branch, ...]:
     return tuple(branches)
 
 
-def _node(node: Node, ports: Ports) -> Branch:
+def _node(node: Node, ports: PortTexts) -> Branch:
     main, parts = "", []
     for out, value in node.outputs.items():
         if out == OUT:
             main = ports[value]
         else:
             parts.append(Branch((f".{out}", ports[value])))
-    return Branch((node.name, main, call(node)), tuple(parts))
+    return Branch((node.name, main, call_text(node)), tuple(parts))
 
 
 def _widths(branches: Sequence[Branch]) -> list[int]:

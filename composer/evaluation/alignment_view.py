@@ -13,7 +13,7 @@ LABELS = ("ref", "hyp", "   ")
 Paint = Callable[[str, str], str]
 
 
-def columns(spans: Sequence[AlignedWords]) -> list[tuple[str, str, str]]:
+def aligned_columns(spans: Sequence[AlignedWords]) -> list[tuple[str, str, str]]:
     """Return each word of the reference, its aligned word, and the mark of the error."""
     found = []
     for span in spans:
@@ -36,7 +36,7 @@ def alignment_text(
     lines: list[str] = []
     row: list[tuple[str, str, str]] = []
     room, used = max(20, width - len(LABELS[0]) - 1), 0
-    for column in columns(spans):
+    for column in aligned_columns(spans):
         wide = 1 + max(map(_width, column))
         if row and used + wide > room:
             lines += _lines(row, paint)

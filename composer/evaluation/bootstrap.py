@@ -15,7 +15,7 @@ _DRAWS = 2**22  # indices drawn at once
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """The percentile interval of a statistic over the resamples, at CONFIDENCE."""
 
     low: float
@@ -23,7 +23,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """The difference of two rates, its interval, and its p-value.
 
     `interval` is of the paired bootstrap, None of a single utterance. `p` is two-sided, of
@@ -33,11 +33,11 @@ class Paired:
     """
 
     difference: float
-    interval: Interval | None
+    interval: ConfidenceInterval | None
     p: float
 
 
-def interval(errors: np.ndarray, sizes: np.ndarray) -> Interval | None:
+def bootstrap_interval(errors: np.ndarray, sizes: np.ndarray) -> ConfidenceInterval | None:
     """Return the interval of sum(errors) / sum(sizes) over utterances drawn with replacement.
 
     None if fewer than two utterances have a reference. Resamples without any of those are
@@ -48,12 +48,12 @@ def interval(errors: np.ndarray, sizes: np.ndarray) -> Interval | None:
     return _percentile_interval(_ratios(errors, sizes))
 
 
-def paired(errors: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> Paired:
+def paired_bootstrap(errors: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> PairedDifference:
     """Compare two systems on the same resamples: (errors - others) / sizes."""
     differences = errors.astype(np.int64) - others
-    return Paired(
+    return PairedDifference(
         float(differences.sum() / sizes.sum()),
-        interval(differences, sizes),
+        bootstrap_interval(differences, sizes),
         _randomization_p(differences),
     )
 
@@ -76,10 +76,10 @@ def _randomization_p(differences: np.ndarray) -> float:
     return digest / (RESAMPLES + 1)
 
 
-def _percentile_interval(found: np.ndarray) -> Interval:
+def _percentile_interval(found: np.ndarray) -> ConfidenceInterval:
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(found, [tail, 100 - tail])
-    return Interval(float(low), float(high))
+    return ConfidenceInterval(float(low), float(high))
 
 
 def _ratios(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.suggest import counted
-from composer.evaluation.bootstrap import Interval, Paired, interval, paired
-from composer.evaluation.journal import Results, Transcript
+from composer.core.suggest import count_groups
+from composer.evaluation.bootstrap import (
+    ConfidenceInterval,
+    PairedDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+)
+from composer.evaluation.journal import ResultsFile, Transcript
 from composer.evaluation.normalizer import Normalizer
-from composer.evaluation.score import Counts, Score, score, total
+from composer.evaluation.score import Counts, Score, score, sum_counts
 from composer.evaluation.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredClip:
     """A clip, its transcript and its errors."""
 
     clip: Utterance
@@ -33,13 +38,13 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluationComparison:
     """Another system on the same utterances, with its own `wer`."""
 
     path: str
     made_by: Mapping[str, Any]
     wer: float
-    words: Paired
+    words: PairedDifference
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,11 @@ class Evaluation:
     data: str
     made_by: Mapping[str, Any]
     normalizer: Normalizer
-    scored: Sequence[Scored]
+    scored: Sequence[ScoredClip]
     failed: Sequence[Transcript]
     left_out: Sequence[str]
     speed: Speed
-    against: Comparison | None = None
+    against: EvaluationComparison | None = None
 
     @cached_property
     def words_by_clip(self) -> list[Counts]:
@@ -71,27 +76,27 @@ class Evaluation:
 
     @cached_property
     def words(self) -> Counts:
-        return total(self.words_by_clip)
+        return sum_counts(self.words_by_clip)
 
     @cached_property
     def characters(self) -> Counts:
-        return total(self._characters_by_clip)
+        return sum_counts(self._characters_by_clip)
 
     @cached_property
-    def wer(self) -> Interval | None:
+    def wer(self) -> ConfidenceInterval | None:
         """Return the interval of the word error rate."""
-        return interval(*_arrays(self.words_by_clip))
+        return bootstrap_interval(*_arrays(self.words_by_clip))
 
     @cached_property
-    def cer(self) -> Interval | None:
+    def cer(self) -> ConfidenceInterval | None:
         """Return the interval of the character error rate."""
-        return interval(*_arrays(self._characters_by_clip))
+        return bootstrap_interval(*_arrays(self._characters_by_clip))
 
     @cached_property
     def with_failed(self) -> Counts:
         """Return the word errors with failed clips counted as empty hypotheses."""
         missing = score([(self.normalizer(each.reference), "") for each in self.failed])
-        return total([self.words, *(each.words for each in missing)])
+        return sum_counts([self.words, *(each.words for each in missing)])
 
     def within(self, percent: int) -> int:
         """Count the utterances whose word error rate is at most so many percent."""
@@ -110,9 +115,9 @@ class Evaluation:
         """Count the utterances at whose end the decoder reached its limit of tokens."""
         return sum(each.transcript.finish_reason == "length" for each in self.scored)
 
-    def groups(self, field: str) -> dict[str, list[Scored]]:
+    def groups(self, field: str) -> dict[str, list[ScoredClip]]:
         """Group the scored utterances by a field of the data's lines."""
-        found: dict[str, list[Scored]] = {}
+        found: dict[str, list[ScoredClip]] = {}
         for each in self.scored:
             found.setdefault(each.clip.fields.get(field, ""), []).append(each)
         return found
@@ -147,7 +152,7 @@ def evaluate(
         kept.append((clip, each))
         pairs.append((reference, normalizer(each.hypothesis, clip.fields)))
     scores = score(pairs, normalizer)
-    scored = [Scored(*both, found) for both, found in zip(kept, scores, strict=True)]
+    scored = [ScoredClip(*both, found) for both, found in zip(kept, scores, strict=True)]
     return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
 
 
@@ -161,7 +166,7 @@ def require_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path
     raise ComposerError(Problem("R572", message, Place(str(data))))
 
 
-def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -> None:
+def require_same_clips(clips: Sequence[Utterance], other: ResultsFile, path: Path) -> None:
     """Raise R574 unless other results are of these utterances: ids and references."""
     there = dict(other.transcripts)
     only_here, changed = [], []
@@ -171,14 +176,14 @@ def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -
             only_here.append(clip.id)
         elif transcript.reference != clip.reference:
             changed.append(clip.id)
-    causes = counted(
+    causes = count_groups(
         {"only here": only_here, "only there": list(there), "with another reference": changed}
     )
     if causes:
         _refuse(path, causes)
 
 
-def compare(ours: Evaluation, other: Results, path: Path) -> Comparison:
+def compare(ours: Evaluation, other: ResultsFile, path: Path) -> EvaluationComparison:
     """Compare an evaluation with other results, scored alike, by a paired bootstrap.
 
     Raise R574 if a clip's file differs, or a clip failed on either side.
@@ -195,14 +200,17 @@ def compare(ours: Evaluation, other: Results, path: Path) -> Comparison:
         fields = each.clip.fields
         hypothesis = rule(theirs.hypothesis or "", fields)
         pairs.append((rule(each.clip.reference, fields), hypothesis))
-    causes = counted({"of other audio": changed, "failed here or there": failed})
+    causes = count_groups({"of other audio": changed, "failed here or there": failed})
     if causes:
         _refuse(path, causes)
     other_counts = [each.words for each in score(pairs, rule)]
     errors, sizes = _arrays(ours.words_by_clip)
     others, _ = _arrays(other_counts)
-    return Comparison(
-        str(path), other.made_by, total(other_counts).rate or 0.0, paired(errors, others, sizes)
+    return EvaluationComparison(
+        str(path),
+        other.made_by,
+        sum_counts(other_counts).rate or 0.0,
+        paired_bootstrap(errors, others, sizes),
     )
 
 

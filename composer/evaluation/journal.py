@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import unwritable, write_file
 from composer.core.safe_read import RESULTS, read_whole
-from composer.core.safe_write import open_own
+from composer.core.safe_write import open_regular_file
 from composer.core.validation import first_error
 
 VERSION = 1
@@ -51,7 +51,7 @@ _LINE = TypeAdapter(Transcript)
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultsFile:
     """A file of transcripts: its provenance, its lines by id, and the bytes of complete lines."""
 
     made_by: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Results:
     complete: int
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path) -> ResultsFile:
     """Read a file of results except for a truncated last line; raise R571 if it is not one."""
     try:
         data = read_whole(path, RESULTS)
@@ -81,7 +81,7 @@ def read_results(path: Path) -> Results:
             problem = Problem("R571", message, Place(str(path), number), hint=hint)
             raise ComposerError(problem) from None
         transcripts[each.id] = each
-    return Results(made_by, transcripts, complete)
+    return ResultsFile(made_by, transcripts, complete)
 
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _open_locked(path: Path) -> FileIO:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open_own(path)  # not buffered: closing it has nothing left to write
+        file = open_regular_file(path)  # not buffered: closing it has nothing left to write
     except OSError as error:
         raise unwritable(path, error) from None
     try:

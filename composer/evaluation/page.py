@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from composer.evaluation.alignment_view import columns
-from composer.evaluation.evaluation import Evaluation, Scored
+from composer.evaluation.alignment_view import aligned_columns
+from composer.evaluation.evaluation import Evaluation, ScoredClip
 from composer.evaluation.report import percent, report_text
 
 BINS = (0, 5, 10, 15, 20, 30, 40, 50, 75, 100)
@@ -32,7 +32,7 @@ td { padding: 0 .3rem; white-space: pre }
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src * data: blob: file:"
 
 
-def page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
+def html_page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
     """Return the page for a folder: clips are linked relative to it."""
     rows = sorted(found.scored, key=lambda each: (-_rate(each), each.clip.id))
     title = f"{found.made_by['bundle']['name']}, WER {percent(found.words.rate)}"
@@ -55,14 +55,14 @@ def page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _rate(each: Scored) -> float:
+def _rate(each: ScoredClip) -> float:
     rate = each.score.words.rate
     if rate is None:
         return float(each.score.words.errors > 0)
     return rate
 
 
-def _histogram(rows: Sequence[Scored]) -> str:
+def _histogram(rows: Sequence[ScoredClip]) -> str:
     """Count utterances at 0 %, above 0 to 5 %, ... and above 100 %."""
     labels = ["0 %", *(f"to {edge} %" for edge in BINS[1:]), "over"]
     counts = [0] * len(labels)
@@ -78,9 +78,9 @@ def _histogram(rows: Sequence[Scored]) -> str:
     return f'<div class="bars">{"".join(bars)}</div>'
 
 
-def _article(each: Scored, folder: Path) -> str:
+def _article(each: ScoredClip, folder: Path) -> str:
     cells: list[list[str]] = [[], []]
-    for *words, mark in columns(each.score.spans):
+    for *words, mark in aligned_columns(each.score.spans):
         cell = "td" if mark == " " else f'td class="{mark}"'
         for line, word in zip(cells, words, strict=True):
             line.append(f"<{cell}>{escape(word)}</td>")

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
-from composer.evaluation.evaluation import Comparison, Evaluation, Scored
-from composer.evaluation.score import Counts, total
-from composer.runtime.provenance_diff import differences
+from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, ConfidenceInterval
+from composer.evaluation.evaluation import Evaluation, EvaluationComparison, ScoredClip
+from composer.evaluation.score import Counts, sum_counts
+from composer.runtime.provenance_diff import provenance_differences
 
 VERSION = 1
 PERCENT = (0, 20)
@@ -59,7 +59,9 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def _counts(counts: Counts, name: str, interval: Interval | None = None) -> dict[str, Any]:
+def _counts(
+    counts: Counts, name: str, interval: ConfidenceInterval | None = None
+) -> dict[str, Any]:
     data: dict[str, Any] = {name: counts.rate}
     if interval:
         data |= {"low": interval.low, "high": interval.high}
@@ -80,11 +82,11 @@ def _groups(found: Evaluation, field: str) -> dict[str, Any]:
     return groups
 
 
-def _words(rows: Sequence[Scored]) -> Counts:
-    return total(each.score.words for each in rows)
+def _words(rows: Sequence[ScoredClip]) -> Counts:
+    return sum_counts(each.score.words for each in rows)
 
 
-def _against(other: Comparison) -> dict[str, Any]:
+def _against(other: EvaluationComparison) -> dict[str, Any]:
     low = high = None
     if other.words.interval:
         low, high = other.words.interval.low, other.words.interval.high
@@ -138,7 +140,7 @@ def percent(rate: float | None) -> str:
     return f"{100 * rate:.2f} %"
 
 
-def _row(title: str, counts: Counts, name: str, interval: Interval | None) -> str:
+def _row(title: str, counts: Counts, name: str, interval: ConfidenceInterval | None) -> str:
     span = "no interval"
     if interval:
         span = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
@@ -183,7 +185,7 @@ def _table(found: Evaluation, field: str) -> list[str]:
     return lines
 
 
-def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
+def _comparison(other: EvaluationComparison, made_by: Mapping[str, Any]) -> list[str]:
     words, interval = other.words, other.words.interval
     name = other.made_by.get("bundle", {}).get("name", "?")
     verdict = "they differ" if words.p < 1 - CONFIDENCE else "no difference is shown"
@@ -193,7 +195,7 @@ def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
     return [
         f"against {name} in {other.path}: WER {percent(other.wer)}",
         f"difference {points}, p {words.p:.4f}: {verdict}",
-        *differences(other.made_by, made_by, "there"),
+        *provenance_differences(other.made_by, made_by, "there"),
     ]
 
 

@@ -96,7 +96,7 @@ def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None
     return scores
 
 
-def total(counts: Iterable[Counts]) -> Counts:
+def sum_counts(counts: Iterable[Counts]) -> Counts:
     """Pool counts."""
     return sum(counts, Counts())
 

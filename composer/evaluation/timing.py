@@ -36,7 +36,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Lap:
+class ClipTiming:
     """A finished clip: its seconds of audio, and the elapsed time of its session."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -47,7 +47,7 @@ class Lap:
     at: float
 
 
-_LAP = TypeAdapter(Lap)
+_LAP = TypeAdapter(ClipTiming)
 
 
 class Clock:
@@ -67,7 +67,7 @@ class Clock:
     def lap(self, seconds: float | None) -> None:
         """Record that a clip of so many seconds is finished."""
         at = round(time.perf_counter() - self.began, 6)
-        row = Lap(self.session, self.jobs, seconds or 0.0, at)
+        row = ClipTiming(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
         if self.path:
             append_file(self.path, json.dumps(asdict(row)) + "\n")
@@ -81,7 +81,7 @@ class Clock:
         return Speed(sum(row.audio for row in self.rows), sum(walls.values()), len(walls), jobs)
 
 
-def _rows(path: Path) -> list[Lap]:
+def _rows(path: Path) -> list[ClipTiming]:
     """Return the laps of earlier sessions; a truncated line counts as not finished."""
     try:
         data = read_whole(path, RESULTS)

@@ -1,12 +1,12 @@
 """Describe models from their headers alone, before any parser that a hostile file could crash."""
 
-from composer.formats.byte_ranges import Ranges
+from composer.formats.byte_ranges import ByteRanges
 from composer.formats.config import read_config, unsafe_keys
 from composer.formats.files import Files, LocalFiles
 from composer.formats.headers import Headers
 from composer.formats.onnx import OnnxSignature, OnnxValue, read_onnx
-from composer.formats.onnx_initializers import External
-from composer.formats.quantization import Quantization, Scheme, quantization
+from composer.formats.onnx_initializers import ExternalData
+from composer.formats.quantization import Quantization, Scheme, read_quantization
 from composer.formats.safetensors import Tensor, TensorIndex, read_safetensors
 from composer.formats.tokenizer import (
     AddedToken,
@@ -18,21 +18,21 @@ from composer.formats.tokenizer import (
 
 __all__ = [
     "AddedToken",
-    "External",
+    "ByteRanges",
+    "ExternalData",
     "Files",
     "Headers",
     "LocalFiles",
     "OnnxSignature",
     "OnnxValue",
     "Quantization",
-    "Ranges",
     "Scheme",
     "Tensor",
     "TensorIndex",
     "TokenizerInfo",
-    "quantization",
     "read_config",
     "read_onnx",
+    "read_quantization",
     "read_safetensors",
     "read_tokenizer",
     "tokenizer_bytes",

@@ -12,7 +12,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import refuse
 
 
-class Ranges(Protocol):
+class ByteRanges(Protocol):
     """The bytes of one open file: `read` returns exactly `n` of them or raises ComposerError."""
 
     @property
@@ -20,7 +20,7 @@ class Ranges(Protocol):
 
     def read(self, offset: int, n: int) -> bytes: ...
 
-    def __enter__(self) -> Ranges: ...
+    def __enter__(self) -> ByteRanges: ...
 
     def __exit__(
         self,
@@ -30,7 +30,7 @@ class Ranges(Protocol):
     ) -> None: ...
 
 
-class LocalRanges:
+class LocalFileRanges:
     """Read a regular file, opened once so that what is checked is what was opened."""
 
     def __init__(self, location: Location, path: Path) -> None:
@@ -43,7 +43,7 @@ class LocalRanges:
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(self.fd)
-            refuse(location, "S402", f"is {kind_of(status.st_mode)}, not a regular file")
+            refuse(location, "S402", f"is {describe_file_mode(status.st_mode)}, not a regular file")
         self.size = status.st_size
         self.state = _state_of(status)
         self.links = status.st_nlink
@@ -62,7 +62,7 @@ class LocalRanges:
             offset, n = offset + len(piece), n - len(piece)
         return b"".join(pieces)
 
-    def __enter__(self) -> LocalRanges:
+    def __enter__(self) -> LocalFileRanges:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,7 +74,7 @@ def _state_of(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
-def kind_of(mode: int) -> str:
+def describe_file_mode(mode: int) -> str:
     """Describe a file's kind for a message."""
     if stat.S_ISDIR(mode):
         return "a folder"

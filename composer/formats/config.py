@@ -10,7 +10,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.strictjson import parse_object
-from composer.formats.wrong_file_type import sniff
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 SIZE = 4_000_000
 IGNORED = {
@@ -36,7 +36,7 @@ def read_config(
         if ranges.size > SIZE:
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
         data = ranges.read(0, ranges.size)
-    sniff(location, data[:512], "a JSON file")
+    refuse_wrong_type(location, data[:512], "a JSON file")
     config = parse_object(location, data)
     problems = list(unsafe_keys(config, location))
     errors = errors_of(problems)

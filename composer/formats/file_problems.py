@@ -37,7 +37,7 @@ def refuse(
     raise ComposerError(Problem(code, message, Place(str(location)), causes, hint))
 
 
-class Report(Problems):
+class FileProblems(Problems):
     """What is wrong with files, the first fifty problems of it."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NoReturn, Protocol
 
 from composer.core.location import Location
-from composer.formats.byte_ranges import LocalRanges, Ranges
+from composer.formats.byte_ranges import ByteRanges, LocalFileRanges
 from composer.formats.file_problems import join_names, refuse, show
 
 Kind = Literal["file", "folder", "other"]
@@ -30,7 +30,7 @@ class Files(Protocol):
 
     def names(self, location: Location) -> tuple[str, ...]: ...
 
-    def open(self, location: Location, within: Location | None = None) -> Ranges: ...
+    def open(self, location: Location, within: Location | None = None) -> ByteRanges: ...
 
 
 class LocalFiles:
@@ -59,11 +59,11 @@ class LocalFiles:
             refuse(location, "S402", f"has more than {MAX_ENTRIES} names")
         return tuple(sorted(names))
 
-    def open(self, location: Location, within: Location | None = None) -> LocalRanges:
+    def open(self, location: Location, within: Location | None = None) -> LocalFileRanges:
         """Open a regular file, or raise with the nearest name that exists."""
         if self.kind(location) is None:
             raise_missing(self, location)
-        ranges = LocalRanges(location, self._confined_path(location, within))
+        ranges = LocalFileRanges(location, self._confined_path(location, within))
         if within and ranges.links > 1 and not _in_hf_cache(location):
             ranges.__exit__()
             refuse(
@@ -105,7 +105,7 @@ class LocalFiles:
         return real
 
 
-def stays_inside(path: Path) -> bool:
+def stays_in_folder(path: Path) -> bool:
     """Return whether a path is no link out of its folder, but for those of a Hugging Face cache."""
     location = Location("", path.name, path.parent)
     return _resolve(path).is_relative_to(_resolve(path.parent)) or _in_hf_cache(location)

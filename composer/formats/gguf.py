@@ -13,11 +13,11 @@ from math import prod
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.byte_ranges import Ranges
-from composer.formats.file_problems import Report, join_names, refuse, show
+from composer.formats.byte_ranges import ByteRanges
+from composer.formats.file_problems import FileProblems, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.safetensors import AXES, DIM, NAME, TENSORS, Tensor, TensorIndex
-from composer.formats.wrong_file_type import sniff
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
@@ -63,7 +63,7 @@ def read_gguf(location: Location, files: Files | None = None) -> GgufFile:
     with (files or LocalFiles()).open(location) as ranges:
         head = ranges.read(0, min(ranges.size, 512))
         if not head.startswith(MAGIC):
-            sniff(location, head, "GGUF")
+            refuse_wrong_type(location, head, "GGUF")
             refuse(location, "S420", "does not begin with GGUF")
         return _Reader(location, ranges).read()
 
@@ -73,7 +73,7 @@ class _Reader:
 
     PIECE = 1 << 20
 
-    def __init__(self, location: Location, ranges: Ranges) -> None:
+    def __init__(self, location: Location, ranges: ByteRanges) -> None:
         self.location = location
         self.ranges = ranges
         self.limit = min(ranges.size, HEADER)
@@ -174,7 +174,7 @@ class _Reader:
         self, entries: list[tuple[str, tuple[int, ...], int, int]], start: int, alignment: int
     ) -> TensorIndex:
         """Check the tensors, each against the file and all against each other."""
-        report, found = Report(), dict[str, Tensor]()
+        report, found = FileProblems(), dict[str, Tensor]()
         for name, shape, kind, offset in entries:
             if name in found:
                 report.at(self.location, "S435", f"has the tensor {show(name)} twice")
@@ -190,7 +190,7 @@ class _Reader:
         return TensorIndex(found, {}, (self.location,))
 
     def check_coverage(
-        self, tensors: list[Tensor], start: int, alignment: int, report: Report
+        self, tensors: list[Tensor], start: int, alignment: int, report: FileProblems
     ) -> None:
         """Report what overlaps, what no tensor has but padding, and what is not there."""
         end, previous = start, ""

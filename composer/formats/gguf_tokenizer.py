@@ -14,7 +14,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files
 from composer.formats.gguf import read_gguf
-from composer.formats.vocab_merges import BYTES, PIPELINES, split_by
+from composer.formats.vocab_merges import BYTES, PIPELINES, split_pre_tokenizer
 
 KEY = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -26,13 +26,13 @@ LLAMA3 = (
 )
 SPLITS: dict[str, dict[str, Any]] = {
     "qwen2": PIPELINES["Qwen2Tokenizer"],
-    "llama-bpe": {"normalizer": None, "pre_tokenizer": split_by(LLAMA3)},
+    "llama-bpe": {"normalizer": None, "pre_tokenizer": split_pre_tokenizer(LLAMA3)},
     "gpt-2": PIPELINES["GPT2Tokenizer"],
 }
 WHOLE_WORDS = ("llama-bpe",)  # take a word that is a token before they merge
 
 
-def gguf_tokenizer(file: Location, files: Files) -> bytes:
+def build_gguf_tokenizer(file: Location, files: Files) -> bytes:
     """Return a tokenizer.json for a GGUF file; refuse one that has none that is known."""
     metadata = read_gguf(file, files).metadata
     tokens = _texts(file, metadata, "tokens")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from composer.core.errors import Problem
 from composer.core.location import Location
-from composer.formats.byte_ranges import Ranges
+from composer.formats.byte_ranges import ByteRanges
 from composer.formats.config import read_config
 from composer.formats.files import Files, Kind, LocalFiles
 from composer.formats.gguf import GgufFile, read_gguf
@@ -31,7 +31,7 @@ class _RecordingFiles:
     def names(self, location: Location) -> tuple[str, ...]:
         return self.files.names(location)
 
-    def open(self, location: Location, within: Location | None = None) -> Ranges:
+    def open(self, location: Location, within: Location | None = None) -> ByteRanges:
         found = self.files.open(location, within)
         self.opened[location] = None
         return found

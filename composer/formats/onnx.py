@@ -6,12 +6,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, join_names, refuse, show
+from composer.formats.file_problems import FileProblems, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles
-from composer.formats.onnx_initializers import AXES, DTYPES, External, Initializers, addressable
+from composer.formats.onnx_initializers import (
+    AXES,
+    DTYPES,
+    ExternalData,
+    Initializers,
+    is_addressable,
+)
 from composer.formats.onnx_nodes import GraphWalker
-from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
-from composer.formats.wrong_file_type import sniff
+from composer.formats.protobuf import (
+    ExcessiveMessage,
+    Field,
+    MalformedMessage,
+    Span,
+    Window,
+    read_message,
+)
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 MODEL = {
     1: Field("ir", "int"),
@@ -53,7 +66,7 @@ class OnnxSignature:
     ir: int
     opsets: Mapping[str, int]
     domains: frozenset[str]
-    external: tuple[External, ...]
+    external: tuple[ExternalData, ...]
     nbytes: int
     bfloat16: Mapping[str, str]
 
@@ -76,7 +89,7 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
     with files.open(location) as ranges:
         head = ranges.read(0, min(ranges.size, 512))
         if not head or head[0] != 8:
-            sniff(location, head, "an ONNX model")
+            refuse_wrong_type(location, head, "an ONNX model")
         if ranges.size >= SIZE:
             refuse(
                 location,
@@ -86,22 +99,22 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
             )
         try:
             return _read(location, Window(ranges), files)
-        except Malformed as error:
+        except MalformedMessage as error:
             refuse(
                 location,
                 "S440",
                 f"is not a readable ONNX model: {error}",
                 hint="it is damaged or cut off; download it again",
             )
-        except Excessive as error:
+        except ExcessiveMessage as error:
             refuse(location, "S447", f"is too large to describe: {error}")
 
 
 def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
-    model = message(window, (0, window.size), MODEL)
+    model = read_message(window, (0, window.size), MODEL)
     if model["graph"] is None:
         refuse(location, "S440", "is not a readable ONNX model: it has no graph")
-    report = Report()
+    report = FileProblems()
     initializers = Initializers(location, window, files, report)
     opsets = _opsets(location, window, model["ir"], model["opsets"], report)
     walker = GraphWalker(location, window, initializers, report)
@@ -127,13 +140,13 @@ def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
 
 
 def _opsets(
-    location: Location, window: Window, ir: int | None, spans: list[Span], report: Report
+    location: Location, window: Window, ir: int | None, spans: list[Span], report: FileProblems
 ) -> dict[str, int]:
     if ir is None or not 3 <= ir <= MAX_IR:
         report.at(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
     opsets: dict[str, int] = {}
     for span in spans:
-        opset = message(window, span, OPSET)
+        opset = read_message(window, span, OPSET)
         domain, version = opset["domain"] or "", opset["version"] or 0
         if domain in opsets:
             report.at(location, "S453", f"names an opset of {show(domain)} twice")
@@ -155,12 +168,12 @@ def _values(
     role: str,
     spans: list[Span],
     stored: Collection[str],
-    report: Report,
+    report: FileProblems,
 ) -> tuple[OnnxValue, ...]:
     found: dict[str, OnnxValue] = {}
     seen: set[str] = set()
     for span in spans:
-        value = message(window, span, VALUE)
+        value = read_message(window, span, VALUE)
         name = value["name"] or ""
         if not name or name in seen:
             what = f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
@@ -176,13 +189,13 @@ def _values(
 
 
 def _typed(
-    location: Location, window: Window, what: str, span: Span | None, report: Report
+    location: Location, window: Window, what: str, span: Span | None, report: FileProblems
 ) -> tuple[str, tuple[Dim, ...] | None] | None:
-    tensor = message(window, span, TYPE)["tensor"] if span else None
+    tensor = read_message(window, span, TYPE)["tensor"] if span else None
     if tensor is None:
         report.at(location, "S443", f"{what} is not a tensor; only tensors can be wired")
         return None
-    parts = message(window, tensor, TENSOR_TYPE)
+    parts = read_message(window, tensor, TENSOR_TYPE)
     if parts["dtype"] not in DTYPES:
         report.at(location, "S443", f"{what} has the unknown element type {parts['dtype']}")
         return None
@@ -190,11 +203,11 @@ def _typed(
     if parts["shape"] is None:
         return dtype, None
     dims: list[Dim] = []
-    for inner in message(window, parts["shape"], SHAPE)["dims"]:
-        dim = message(window, inner, DIMENSION)
+    for inner in read_message(window, parts["shape"], SHAPE)["dims"]:
+        dim = read_message(window, inner, DIMENSION)
         length = dim["value"]
         dims.append(dim["symbol"] or None if length is None else length)
-    if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
+    if len(dims) > AXES or not is_addressable([dim for dim in dims if isinstance(dim, int)]):
         report.at(
             location, "S444", f"{what} has the dims {show(str(dims))}, which are out of range"
         )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from composer.formats.onnx_values import Known, Lengths
+from composer.formats.onnx_values import KnownValue, Lengths
 
 
-class Call(NamedTuple):
+class NodeCall(NamedTuple):
     """A node: its operator, its inputs where they are known, and its attributes of integers."""
 
     name: str
     op: str
-    inputs: Sequence[Known | None]
+    inputs: Sequence[KnownValue | None]
     integers: Mapping[str, tuple[int, ...]]
-    value: Known | None = None
+    value: KnownValue | None = None
     equation: str = ""
 
-    def given(self, place: int) -> Known | None:
+    def given(self, place: int) -> KnownValue | None:
         return self.inputs[place] if place < len(self.inputs) else None
 
     def numbers(self, place: int, attribute: str = "") -> tuple[int, ...] | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from composer.core.isolation import MEMORY
 from composer.formats.file_problems import join_names
-from composer.formats.onnx_call import Call
+from composer.formats.onnx_call import NodeCall
 from composer.formats.onnx_initializers import Initializers
 from composer.formats.onnx_shapes import RULES
-from composer.formats.onnx_values import Known, count
+from composer.formats.onnx_values import KnownValue, least_count
 
 MOST_PRODUCTS = 10**15  # multiplications of a run: an hour of 300 billion a second
 WRITTEN = 300  # multiplications that take as long as to write one number
@@ -30,13 +30,13 @@ class Costs:
     stored: Initializers
     report: Callable[[str], None]
     work: dict[str, int] = field(default_factory=dict)
-    values: dict[str, Known] = field(default_factory=dict)
+    values: dict[str, KnownValue] = field(default_factory=dict)
 
     def knows(self, operator: str | None) -> bool:
         """Return whether the shapes that an operator gives can be worked out."""
         return operator in RULES
 
-    def visit(self, call: Call, outputs: Sequence[str]) -> None:
+    def visit(self, call: NodeCall, outputs: Sequence[str]) -> None:
         """Work out what a node gives first; report it where no run could take it."""
         result = RULES[call.op](call)
         if result is None or not outputs:
@@ -50,11 +50,11 @@ class Costs:
             self.report(f"{what} takes {products:.2g} multiplications at least")
         else:
             self.values[outputs[0]] = known
-            written = 0 if call.op in VIEWS else WRITTEN * count(known.lengths)
+            written = 0 if call.op in VIEWS else WRITTEN * least_count(known.lengths)
             self.work[what] = self.work.get(what, 0) + products + written
 
 
-class Work:
+class WorkLimits:
     """What the nodes of a file take, in multiplications: those of its graphs, and of its functions.
 
     `current` is where nodes count now, `is_reported` whether one was more than any run can take.
@@ -79,7 +79,7 @@ class Work:
         """
         own = {name: sum(work.values()) for name, work in self._inside.items()}
         total = sum(self._outside.values())
-        total += unfolded(used, calls, lambda name: own.get(name, 0))
+        total += inlined_node_count(used, calls, lambda name: own.get(name, 0))
         if total <= MOST_PRODUCTS or self.is_reported:
             return None
         work = dict(self._outside)
@@ -91,7 +91,7 @@ class Work:
         return f"{lead}, most of them {named}"
 
 
-def unfolded(
+def inlined_node_count(
     used: Mapping[Operator, int],
     calls: Mapping[Operator, Mapping[Operator, int]],
     own: Callable[[Operator], int] = lambda name: 1,

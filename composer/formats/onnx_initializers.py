@@ -9,10 +9,10 @@ from math import prod
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, show, show_bare
+from composer.formats.file_problems import FileProblems, show, show_bare
 from composer.formats.files import Files
-from composer.formats.onnx_values import MOST_NUMBERS, Known
-from composer.formats.protobuf import Field, Span, Window, message
+from composer.formats.onnx_values import MOST_NUMBERS, KnownValue
+from composer.formats.protobuf import Field, Span, Window, read_message
 
 TENSOR = {
     1: Field("dims", "int", many=True),
@@ -64,7 +64,7 @@ DIM, AXES = 2**31 - 1, 64
 
 
 @dataclass(frozen=True, slots=True)
-class External:
+class ExternalData:
     """Where the bytes of one tensor are, outside the ONNX file."""
 
     tensor: str
@@ -76,27 +76,29 @@ class External:
 class Initializers:
     """Measure stored tensors without reading their bytes."""
 
-    def __init__(self, location: Location, window: Window, files: Files, report: Report) -> None:
+    def __init__(
+        self, location: Location, window: Window, files: Files, report: FileProblems
+    ) -> None:
         self.location = location
         self.window = window
         self.files = files
         self.report = report
-        self.external: list[External] = []
+        self.external: list[ExternalData] = []
         self.nbytes = 0
         self.sizes: dict[str, int | None] = {}
         self.bfloat16: set[str] = set()
 
-    def known(self, span: Span) -> Known | None:
+    def known(self, span: Span) -> KnownValue | None:
         """Return a tensor's shape, and its numbers where they are few whole ones stored here."""
-        tensor = message(self.window, span, TENSOR)
+        tensor = read_message(self.window, span, TENSOR)
         dims = tensor["dims"]
-        if tensor["dtype"] not in DTYPES or not addressable(dims):
+        if tensor["dtype"] not in DTYPES or not is_addressable(dims):
             return None
         dtype, bits = DTYPES[tensor["dtype"]]
         few = len(dims) <= 1 and prod(dims) <= MOST_NUMBERS and tensor["place"] != 1
         if not few or dtype not in ("i64", "i32"):
-            return Known(tuple(dims), bits)
-        return Known(tuple(dims), bits, self._numbers(tensor, bits // 8, prod(dims)))
+            return KnownValue(tuple(dims), bits)
+        return KnownValue(tuple(dims), bits, self._numbers(tensor, bits // 8, prod(dims)))
 
     def _numbers(self, tensor: Mapping[str, Any], size: int, count: int) -> tuple[int, ...] | None:
         if tensor["raw"] is not None:
@@ -120,13 +122,13 @@ class Initializers:
 
     def add(self, span: Span) -> str:
         """Measure one tensor and return its name."""
-        tensor = message(self.window, span, TENSOR)
+        tensor = read_message(self.window, span, TENSOR)
         name, dims = tensor["name"] or "", tensor["dims"]
         if tensor["dtype"] not in DTYPES:
             self._wrong("S443", name, f"has the unknown element type {tensor['dtype']}")
             return name
         dtype, bits = DTYPES[tensor["dtype"]]
-        if not addressable(dims):
+        if not is_addressable(dims):
             self._wrong("S444", name, f"has the dims {show(str(dims))}, which are out of range")
             return name
         if dtype == "bf16":
@@ -157,7 +159,7 @@ class Initializers:
     def _add_external(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
         values: dict[str, str] = {}
         for span in entries:
-            entry = message(self.window, span, ENTRY)
+            entry = read_message(self.window, span, ENTRY)
             key = entry["key"] or ""
             if key in values or not (key in KEYS or key.startswith("prepacked")):
                 self._wrong("S449", name, f"has external data with the key {show(key)}")
@@ -188,7 +190,7 @@ class Initializers:
                 f"needs bytes {offset} to {offset + length} of {path}, which has {size}",
                 hint="the data file was cut off, or belongs to another model; download it again",
             )
-        self.external.append(External(name, self._file(path), offset, length))
+        self.external.append(ExternalData(name, self._file(path), offset, length))
 
     def _file(self, path: str) -> Location:
         folder = self.location.inside.rpartition("/")[0]
@@ -207,7 +209,7 @@ class Initializers:
         return self.sizes[path]
 
 
-def addressable(dims: list[int]) -> bool:
+def is_addressable(dims: list[int]) -> bool:
     """Return whether a tensor of these dims is addressable."""
     if len(dims) > AXES or any(not 0 <= dim <= DIM for dim in dims):
         return False

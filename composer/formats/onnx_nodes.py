@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, join_names, show
-from composer.formats.onnx_call import Call
-from composer.formats.onnx_costs import Costs, Work, unfolded
+from composer.formats.file_problems import FileProblems, join_names, show
+from composer.formats.onnx_call import NodeCall
+from composer.formats.onnx_costs import Costs, WorkLimits, inlined_node_count
 from composer.formats.onnx_initializers import Initializers
-from composer.formats.protobuf import Excessive, Field, Span, Window, message
+from composer.formats.protobuf import ExcessiveMessage, Field, Span, Window, read_message
 
 GRAPH = {
     1: Field("nodes", "span", many=True),
@@ -68,7 +68,7 @@ MOVES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeNames:
     """A node's inputs, including outer names that its subgraphs read, and its outputs."""
 
     name: str
@@ -83,7 +83,7 @@ class GraphWalker:
     """
 
     def __init__(
-        self, location: Location, window: Window, initializers: Initializers, report: Report
+        self, location: Location, window: Window, initializers: Initializers, report: FileProblems
     ) -> None:
         self.location = location
         self.window = window
@@ -91,14 +91,15 @@ class GraphWalker:
         self.report = report
         self.operators: Counter[Operator] = Counter()
         self.bfloat16: dict[str, str] = {}
-        self.work = Work()
+        self.work = WorkLimits()
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
         """Return a graph's fields, its initializers' names and the outer names that it reads."""
         if depth > MAX_DEPTH:
-            raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
-        parts = message(self.window, span, GRAPH)
-        stored, costs = set[str](), Costs(self.initializers, self._report_cost, self.work.current)
+            raise ExcessiveMessage(f"its graphs are nested more than {MAX_DEPTH} deep")
+        parts = read_message(self.window, span, GRAPH)
+        stored = set[str]()
+        costs = Costs(self.initializers, self._report_cost, self.work.current)
         values = filter(None, map(self._values, parts["sparse"]))
         for tensor in (*parts["initializers"], *values):
             name = self.initializers.add(tensor)
@@ -117,7 +118,7 @@ class GraphWalker:
         calls: dict[Operator, Counter[Operator]] = {}
         used = self.operators
         for span in spans:
-            parts = message(self.window, span, FUNCTION)
+            parts = read_message(self.window, span, FUNCTION)
             own = (parts["domain"] or "", parts["name"] or "")
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
@@ -129,12 +130,12 @@ class GraphWalker:
         self.operators = sum(calls.values(), used.copy())
         nodes, numbers = [], {}
         for number, (own, called) in enumerate(calls.items()):
-            nodes.append(Node(".".join(own), frozenset(map(repr, called)), (repr(own),)))
+            nodes.append(NodeNames(".".join(own), frozenset(map(repr, called)), (repr(own),)))
             numbers[repr(own)] = number
         self._acyclic(nodes, numbers)
-        many = unfolded(used, calls)
+        many = inlined_node_count(used, calls)
         if many > UNFOLDED:
-            raise Excessive(f"its functions unfold to {many} nodes; the limit is {UNFOLDED}")
+            raise ExcessiveMessage(f"its functions unfold to {many} nodes; the limit is {UNFOLDED}")
         if wrong := self.work.too_much_together(used, calls):
             self._report_cost(wrong)
         foreign = defaultdict[str, list[str]](list)
@@ -178,8 +179,8 @@ class GraphWalker:
         read = set[str]().union(*(node.inputs for node in nodes), filter(None, outputs))
         return read - known - producer.keys()
 
-    def _node(self, span: Span, costs: Costs, depth: int) -> Node:
-        parts = message(self.window, span, NODE)
+    def _node(self, span: Span, costs: Costs, depth: int) -> NodeNames:
+        parts = read_message(self.window, span, NODE)
         inputs = set(filter(None, parts["inputs"]))
         self.operators[parts["domain"] or "", parts["op"] or ""] += 1
         if parts["domain"] in (None, "", "ai.onnx") and costs.knows(parts["op"]):
@@ -188,7 +189,7 @@ class GraphWalker:
             for name in sorted(inputs & self.initializers.bfloat16):
                 self.bfloat16.setdefault(parts["op"] or "", name)
         for attribute in parts["attributes"]:
-            inner = message(self.window, attribute, ATTRIBUTE)
+            inner = read_message(self.window, attribute, ATTRIBUTE)
             sparse = [self._values(span) for span in (inner["sparse"], *inner["sparses"]) if span]
             for tensor in (inner["tensor"], *inner["tensors"], *sparse):
                 if tensor:
@@ -197,14 +198,14 @@ class GraphWalker:
                 if graph:
                     inputs |= self.graph(graph, depth + 1)[2]
         outputs = tuple(filter(None, parts["outputs"]))
-        return Node(parts["name"] or parts["op"] or "", frozenset(inputs), outputs)
+        return NodeNames(parts["name"] or parts["op"] or "", frozenset(inputs), outputs)
 
-    def _call(self, parts: Mapping[str, Any], costs: Costs) -> Call:
+    def _call(self, parts: Mapping[str, Any], costs: Costs) -> NodeCall:
         """Return a node with what is known of its inputs, and with its attributes."""
         integers: dict[str, tuple[int, ...]] = {}
         value, equation = None, ""
         for span in parts["attributes"]:
-            own = message(self.window, span, SMALL)
+            own = read_message(self.window, span, SMALL)
             if own["integer"] is not None:
                 integers[own["name"] or ""] = (own["integer"],)
             elif own["integers"]:
@@ -215,9 +216,9 @@ class GraphWalker:
                 equation = self.window.text(own["text"])
         inputs = [costs.values.get(name) for name in parts["inputs"]]
         name = parts["name"] or ", ".join(parts["outputs"][:1])
-        return Call(name, parts["op"], inputs, integers, value, equation)
+        return NodeCall(name, parts["op"], inputs, integers, value, equation)
 
-    def _acyclic(self, nodes: list[Node], producer: dict[str, int]) -> None:
+    def _acyclic(self, nodes: list[NodeNames], producer: dict[str, int]) -> None:
         dependencies = []
         for node in nodes:
             dependencies.append({producer[name] for name in node.inputs if name in producer})
@@ -239,11 +240,11 @@ class GraphWalker:
             self._wrong("S446", f"{join_names(cyclic)} depend on each other in a cycle")
 
     def _values(self, span: Span) -> Span | None:
-        values: Span | None = message(self.window, span, SPARSE)["values"]
+        values: Span | None = read_message(self.window, span, SPARSE)["values"]
         return values
 
     def _name(self, span: Span) -> str:
-        return message(self.window, span, NAMED)["name"] or ""
+        return read_message(self.window, span, NAMED)["name"] or ""
 
     def _wrong(self, code: str, message: str, hint: str | None = None) -> None:
         self.report.at(self.location, code, message, hint=hint)

@@ -11,7 +11,7 @@ Lengths = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownValue:
     """A value whose rank is fixed: its lengths, its bits a number, and its numbers where few."""
 
     lengths: Lengths
@@ -20,9 +20,9 @@ class Known:
 
     @property
     def nbytes(self) -> int:
-        return count(self.lengths) * self.bits // 8
+        return least_count(self.lengths) * self.bits // 8
 
 
-def count(lengths: Lengths) -> int:
+def least_count(lengths: Lengths) -> int:
     """Return how many numbers there are at least."""
     return prod(length for length in lengths if length is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from composer.formats.byte_ranges import Ranges
+from composer.formats.byte_ranges import ByteRanges
 
 BLOCK = 16_384
 FIELDS = 1_000_000
@@ -17,11 +17,11 @@ STRING_OVERHEAD = 64  # what a short string costs beside its characters
 Span = tuple[int, int]
 
 
-class Malformed(Exception):
+class MalformedMessage(Exception):
     """Bytes that are not a valid message."""
 
 
-class Excessive(Exception):
+class ExcessiveMessage(Exception):
     """A message that exceeds the limits of any genuine model."""
 
 
@@ -36,7 +36,7 @@ class Field(NamedTuple):
 class Window:
     """Read a file through one sliding block, counting the fields and names that were visited."""
 
-    def __init__(self, ranges: Ranges) -> None:
+    def __init__(self, ranges: ByteRanges) -> None:
         self.ranges = ranges
         self.size = ranges.size
         self.base = 0
@@ -58,16 +58,16 @@ class Window:
                 if value >= 1 << 64:
                     break
                 return value, at + shift // 7
-        raise Malformed(f"a number at byte {at} does not end")
+        raise MalformedMessage(f"a number at byte {at} does not end")
 
     def text(self, span: Span) -> str:
         """Return a short string."""
         start, end = span
         if end - start > TEXT:
-            raise Excessive(f"a name at byte {start} has {end - start} bytes")
+            raise ExcessiveMessage(f"a name at byte {start} has {end - start} bytes")
         self.name_bytes += STRING_OVERHEAD + end - start
         if self.name_bytes > MAX_NAME_BYTES:
-            raise Excessive(f"its names take more than {MAX_NAME_BYTES} bytes")
+            raise ExcessiveMessage(f"its names take more than {MAX_NAME_BYTES} bytes")
         start_in_block = start - self.base
         if start_in_block >= 0 and end - self.base <= len(self.data):
             data = self.data[start_in_block : end - self.base]
@@ -76,10 +76,10 @@ class Window:
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise Malformed(f"the text at byte {start} is not UTF-8") from None
+            raise MalformedMessage(f"the text at byte {start} is not UTF-8") from None
 
 
-def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
+def read_message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
     """Return a message's known fields by name: a list for repeated ones, else a value or None.
 
     A field of the wrong wire type, or a singular one given twice, is refused: parsers differ there.
@@ -89,7 +89,7 @@ def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str
     while at < end:
         window.fields += 1
         if window.fields > FIELDS:
-            raise Excessive(f"it has more than {FIELDS} fields")
+            raise ExcessiveMessage(f"it has more than {FIELDS} fields")
         start = at
         key, at = window.varint(at, end)
         wire, field = key & 7, fields.get(key >> 3)
@@ -104,24 +104,28 @@ def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
         if wire in (3, 4, 6, 7) or key < 8 or key >> 32:
-            raise Malformed(f"no field can start at byte {start}")
+            raise MalformedMessage(f"no field can start at byte {start}")
         if at > end:
-            raise Malformed(f"the field at byte {start} ends {at - end} bytes past its message")
+            raise MalformedMessage(
+                f"the field at byte {start} ends {at - end} bytes past its message"
+            )
         if field is None:
             continue
         if field.kind == "int" and wire == 2 and field.many:
             found[field.name] += _packed(window, value)
             continue
         if (wire == 0) != (field.kind == "int") or wire in (1, 5):
-            raise Malformed(f"{field.name} at byte {start} has the wrong wire type")
+            raise MalformedMessage(f"{field.name} at byte {start} has the wrong wire type")
         if field.kind == "text":
             value = window.text(value)
         if not field.many:
             if found[field.name] is not None:
-                raise Malformed(f"{field.name} occurs twice, the second time at byte {start}")
+                raise MalformedMessage(
+                    f"{field.name} occurs twice, the second time at byte {start}"
+                )
             found[field.name] = value
         elif len(found[field.name]) >= REPEATS:
-            raise Excessive(f"it has more than {REPEATS} of {field.name}")
+            raise ExcessiveMessage(f"it has more than {REPEATS} of {field.name}")
         else:
             found[field.name].append(value)
     return found
@@ -130,7 +134,7 @@ def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str
 def _packed(window: Window, span: Span) -> list[int]:
     at, end = span
     if end - at > REPEATS:
-        raise Excessive(f"a list of numbers at byte {at} has {end - at} bytes")
+        raise ExcessiveMessage(f"a list of numbers at byte {at} has {end - at} bytes")
     numbers = []
     while at < end:
         value, at = window.varint(at, end)

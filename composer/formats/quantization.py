@@ -79,7 +79,7 @@ class Quantization(Scheme):
         return self.modules.get(path, Scheme(self.bits, self.group_size, self.mode))
 
 
-def quantization(
+def read_quantization(
     config: Mapping[str, Any], location: Location | None = None
 ) -> Quantization | None:
     """Read a config's quantization as mlx-lm does, or None for plain weights."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
-from composer.formats.byte_ranges import Ranges
-from composer.formats.file_problems import Report, join_names, refuse, show
+from composer.formats.byte_ranges import ByteRanges
+from composer.formats.file_problems import FileProblems, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles, raise_missing
 from composer.formats.shards import Shards, find_shards
 from composer.formats.strictjson import kind, parse_object
-from composer.formats.wrong_file_type import sniff
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 DTYPES = {
     "BOOL": ("bool", 1),
@@ -95,7 +95,7 @@ def read_safetensors(
     shards = find_shards(location, files) if found == "folder" else Shards((location,))
     if shards.others and warn:
         warn(_unread(location, shards))
-    report, tensors, metadata = Report(), dict[str, Tensor](), dict[str, str]()
+    report, tensors, metadata = FileProblems(), dict[str, Tensor](), dict[str, str]()
     for shard in shards.files:
         try:
             own, notes = _read_header(shard, files)
@@ -130,10 +130,10 @@ def _read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], d
         return _read(location, ranges)
 
 
-def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(location: Location, ranges: ByteRanges) -> tuple[dict[str, Tensor], dict[str, str]]:
     head = ranges.read(0, min(ranges.size, 512))
     if head[8:9] != b"{":
-        sniff(location, head, "safetensors")
+        refuse_wrong_type(location, head, "safetensors")
     if ranges.size < 8:
         refuse(location, "S420", f"has {ranges.size} bytes; a safetensors header needs 8")
     (length,) = struct.unpack("<Q", head[:8])
@@ -150,7 +150,7 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
         refuse(location, "S420", "has no header that starts with '{'")
     header = ranges.read(8, length)
     entries = parse_object(location, header, what="the header", depth=8, lines=False)
-    report = Report()
+    report = FileProblems()
     metadata = _metadata(location, entries.pop("__metadata__", {}), report)
     if len(entries) > TENSORS:
         refuse(location, "S426", f"has {len(entries)} tensors; the limit is {TENSORS}")
@@ -167,7 +167,7 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
     return tensors, metadata
 
 
-def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, str]:
+def _metadata(location: Location, metadata: Any, report: FileProblems) -> dict[str, str]:
     if metadata is None:  # what mlx.core.save_safetensors writes when it is given none
         return {}
     if not isinstance(metadata, dict):
@@ -184,7 +184,7 @@ def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, st
     return metadata
 
 
-def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:
+def _tensor(location: Location, name: str, entry: Any, report: FileProblems) -> Tensor | None:
     before = len(report) + report.omitted
 
     def add(code: str, message: str) -> None:
@@ -218,7 +218,9 @@ def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor
     return Tensor(name, dtype_name, tuple(shape), nbytes, location, start)
 
 
-def _check_coverage(location: Location, tensors: list[Tensor], size: int, report: Report) -> None:
+def _check_coverage(
+    location: Location, tensors: list[Tensor], size: int, report: FileProblems
+) -> None:
     end, previous = 0, ""
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset > end:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, join_names, refuse, show
+from composer.formats.file_problems import FileProblems, join_names, refuse, show
 from composer.formats.files import Files
 from composer.formats.strictjson import parse_object
-from composer.formats.wrong_file_type import sniff
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 INDEX = ".safetensors.index.json"
 INDEX_SIZE = 32_000_000
@@ -31,7 +31,7 @@ class Shards:
     expected: dict[str, set[str]] | None = None
     others: tuple[str, ...] = ()
 
-    def compare(self, shard: Location, names: Collection[str], report: Report) -> None:
+    def compare(self, shard: Location, names: Collection[str], report: FileProblems) -> None:
         """Report the tensors that a shard is missing or has beyond its index."""
         if self.expected is None:
             return
@@ -86,11 +86,11 @@ def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> S
         if ranges.size > INDEX_SIZE:
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {INDEX_SIZE}")
         data = ranges.read(0, ranges.size)
-    sniff(location, data[:512], "a safetensors index")
+    refuse_wrong_type(location, data[:512], "a safetensors index")
     places = parse_object(location, data).get("weight_map")
     if not isinstance(places, dict) or not places:
         refuse(location, "S433", "has no weight_map that names tensors")
-    report, expected = Report(), dict[str, set[str]]()
+    report, expected = FileProblems(), dict[str, set[str]]()
     for name, shard in places.items():
         if not isinstance(shard, str) or not SHARD.fullmatch(shard):
             report.at(

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
-from composer.formats.file_problems import Report, refuse, show
+from composer.formats.file_problems import FileProblems, refuse, show
 
 DIGITS = 40  # transformers writes 10**30 into every tokenizer_config.json
 NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
@@ -43,7 +43,7 @@ def parse_object(
         refuse(location, "S412", f"{what} has more than {values} values")
     if too_deep(data, depth):
         refuse(location, "S412", f"{what} is nested more than {depth} levels deep")
-    report, seen = Report(), set[str]()
+    report, seen = FileProblems(), set[str]()
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)

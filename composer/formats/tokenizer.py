@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, refuse, show
+from composer.formats.file_problems import FileProblems, refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.gguf import SUFFIX as GGUF
-from composer.formats.gguf_tokenizer import gguf_tokenizer
+from composer.formats.gguf_tokenizer import build_gguf_tokenizer
 from composer.formats.post_processor import first_tokens
 from composer.formats.strictjson import kind, parse_object
 from composer.formats.tokenizer_patterns import check_pipeline
-from composer.formats.vocab_merges import VOCAB, built_tokenizer, has_vocab_merges
-from composer.formats.wrong_file_type import sniff
+from composer.formats.vocab_merges import VOCAB, build_vocab_tokenizer, has_vocab_merges
+from composer.formats.wrong_file_type import refuse_wrong_type
 
 SIZE = 64_000_000
 VALUES = 8_000_000
@@ -75,7 +75,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     location = tokenizer_file(location, files)
     data = tokenizer_bytes(location, files)
     content = parse_object(location, data, values=VALUES)
-    report = Report()
+    report = FileProblems()
     model = content.get("model")
     if not isinstance(model, dict):
         refuse(location, "S460", f"model is {kind(model)}; expected an object")
@@ -97,7 +97,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     return TokenizerInfo(str(name), vocab, added, content.get("normalizer"), first)
 
 
-def _check_model(location: Location, model: dict[str, Any], report: Report) -> None:
+def _check_model(location: Location, model: dict[str, Any], report: FileProblems) -> None:
     """Report a model that draws lots, or whose time grows with the square of a word."""
     if model.get("dropout"):
         message = f"dropout is {show(str(model['dropout']))}: two runs would give other ids"
@@ -127,18 +127,18 @@ def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
     """
     files = files or LocalFiles()
     if location.inside.endswith(GGUF):
-        return gguf_tokenizer(location, files)
+        return build_gguf_tokenizer(location, files)
     if location.inside.rpartition("/")[2] == VOCAB:
-        return built_tokenizer(location, files)
+        return build_vocab_tokenizer(location, files)
     with files.open(location) as ranges:
         if ranges.size > SIZE:
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
         data = ranges.read(0, ranges.size)
-    sniff(location, data[:512], "a tokenizer.json")
+    refuse_wrong_type(location, data[:512], "a tokenizer.json")
     return data
 
 
-def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
+def _vocab(location: Location, vocab: Any, report: FileProblems) -> dict[str, int]:
     if isinstance(vocab, list):
         pairs: dict[str, int] = {}
         for number, pair in enumerate(vocab):
@@ -155,7 +155,7 @@ def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
     return vocab
 
 
-def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedToken]:
+def _added(location: Location, tokens: Any, report: FileProblems) -> dict[str, AddedToken]:
     found: dict[str, AddedToken] = {}
     if tokens is not None and not isinstance(tokens, list):
         report.at(location, "S460", f"added_tokens is {kind(tokens)}; expected a list")
@@ -177,7 +177,7 @@ def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedTo
     return found
 
 
-def _in_range(location: Location, token: str, id: Any, report: Report) -> bool:
+def _in_range(location: Location, token: str, id: Any, report: FileProblems) -> bool:
     if type(id) is int and 0 <= id < IDS:
         return True
     report.at(
@@ -189,7 +189,7 @@ def _in_range(location: Location, token: str, id: Any, report: Report) -> bool:
 
 
 def _check_unique_ids(
-    location: Location, vocab: dict[str, int], added: dict[str, AddedToken], report: Report
+    location: Location, vocab: dict[str, int], added: dict[str, AddedToken], report: FileProblems
 ) -> None:
     owners: dict[int, str] = {}
     for token, id in vocab.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.file_problems import Report, show
+from composer.formats.file_problems import FileProblems, show
 
 STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 MAX_PATTERN, MAX_TOTAL_PATTERN = 4096, 16_384
@@ -41,7 +41,7 @@ class Group:
     starts: list[str] = field(default_factory=list)
 
 
-def check_pipeline(location: Location, content: dict[str, Any], report: Report) -> None:
+def check_pipeline(location: Location, content: dict[str, Any], report: FileProblems) -> None:
     """Report the steps of a tokenizer that are unsafe to load or run."""
     characters, before = 0, 1
     for step in STEPS:
@@ -111,13 +111,13 @@ def _growth(rule: dict[str, Any]) -> int:
     return length + 1
 
 
-def _check_pattern(location: Location, step: str, pattern: str, report: Report) -> None:
-    why = dangerous(pattern)
+def _check_pattern(location: Location, step: str, pattern: str, report: FileProblems) -> None:
+    why = backtracking_risk(pattern)
     if why:
         report.at(location, "S462", f"a pattern of {step} {why}: {show(pattern)}")
 
 
-def dangerous(pattern: str) -> str | None:
+def backtracking_risk(pattern: str) -> str | None:
     """Explain why a pattern may backtrack exponentially, or return None."""
     if len(pattern) > MAX_PATTERN:
         return f"has {len(pattern)} characters, over {MAX_PATTERN}"
@@ -158,7 +158,7 @@ def dangerous(pattern: str) -> str | None:
     return None
 
 
-def _check_padding(location: Location, content: dict[str, Any], report: Report) -> None:
+def _check_padding(location: Location, content: dict[str, Any], report: FileProblems) -> None:
     padding = content.get("padding")
     if not isinstance(padding, dict):
         return

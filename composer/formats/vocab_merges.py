@@ -28,7 +28,7 @@ QWEN2 = (
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
 
 
-def split_by(pattern: str) -> dict[str, Any]:
+def split_pre_tokenizer(pattern: str) -> dict[str, Any]:
     """Return the pre-tokenizer that cuts text by a pattern, then takes its bytes."""
     regex = {"Regex": pattern}
     split = {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
@@ -38,7 +38,7 @@ def split_by(pattern: str) -> dict[str, Any]:
 PIPELINES: dict[str, dict[str, Any]] = {
     "Qwen2Tokenizer": {
         "normalizer": {"type": "NFC"},
-        "pre_tokenizer": split_by(QWEN2),
+        "pre_tokenizer": split_pre_tokenizer(QWEN2),
     },
     "GPT2Tokenizer": {"normalizer": None, "pre_tokenizer": {**BYTES, "use_regex": True}},
 }
@@ -51,7 +51,7 @@ def has_vocab_merges(folder: Location, files: Files) -> bool:
     return files.kind(folder / VOCAB) == files.kind(folder / MERGES) == "file"
 
 
-def built_tokenizer(vocab: Location, files: Files) -> bytes:
+def build_vocab_tokenizer(vocab: Location, files: Files) -> bytes:
     """Return a tokenizer.json for the folder of this vocab.json; refuse what it cannot be."""
     folder = replace(vocab, inside=vocab.inside.rpartition("/")[0])
     config = parse_object(folder / CONFIG, _read(folder / CONFIG, files), values=VALUES)

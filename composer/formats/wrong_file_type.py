@@ -19,7 +19,7 @@ MAGIC = {
 }
 
 
-def sniff(location: Location, head: bytes, expected: str) -> None:
+def refuse_wrong_type(location: Location, head: bytes, expected: str) -> None:
     """Refuse an LFS pointer, a web page, a pickle or an archive by its first bytes."""
     if not head:
         refuse(location, "S407", f"is empty; expected {expected}", hint="download it again")

@@ -11,7 +11,7 @@ import numpy as np
 from composer.core.component import Token
 from composer.generation.reasoning import ReasoningFilter, ReasoningIds
 from composer.generation.sampler import Sampler, Sampling, log_probability
-from composer.generation.stop import FinishReason, Stop, TextStop
+from composer.generation.stop import FinishReason, StopRules, StopTexts
 from composer.generation.text import Detokenizer, Tokenizer
 
 
@@ -25,21 +25,21 @@ class Request:
 
     prompt: Any
     sampling: Sampling
-    stop: Stop
+    stop: StopRules
     reasoning: ReasoningIds | None = None
     stop_text: Sequence[str] = ()
     logprobs: bool = False
 
 
 @dataclass(eq=False)
-class Answer:
+class AnswerState:
     """The state of one request: ids and text so far."""
 
-    stop: Stop
+    stop: StopRules
     sampler: Sampler
     stream: Detokenizer
     reasoning: ReasoningFilter
-    end: TextStop
+    end: StopTexts
     logprobs: list[float] | None = None
     ids: list[int] = field(default_factory=list)
     text: str = ""
@@ -47,14 +47,14 @@ class Answer:
     _ends: list[tuple[int, int]] = field(default_factory=list)  # of ids and text, by token
 
     @classmethod
-    def of(cls, request: Request, tokenizer: Tokenizer) -> Answer:
+    def of(cls, request: Request, tokenizer: Tokenizer) -> AnswerState:
         """Return the answer to a request of which nothing is known yet."""
         return cls(
             request.stop,
             Sampler(request.sampling),
             Detokenizer(tokenizer),
             ReasoningFilter(request.reasoning),
-            TextStop(request.stop_text),
+            StopTexts(request.stop_text),
             [] if request.logprobs else None,
         )
 

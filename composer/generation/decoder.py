@@ -13,7 +13,7 @@ AHEAD = "ahead"  # the input that says how many rows behind it each row sees, as
 
 
 @dataclass(frozen=True)
-class Prompt:
+class DecoderInput:
     """The input that a sequence starts with.
 
     `rows` are the model's inputs by its keywords, each with the leading axis T: embeddings [T, D],
@@ -53,7 +53,7 @@ class Prompt:
 
 
 @dataclass(eq=False)
-class State:
+class SequenceState:
     """The cache of one sequence, the logits [V] that follow its last row, and its adapters."""
 
     cache: Any
@@ -68,19 +68,21 @@ class CachedDecoder(Protocol):
     def row_nbytes(self) -> int:
         """Return the bytes that are remembered of a row, 0 before that is known."""
 
-    def prefill(self, prompt: Prompt, cache: Any = None) -> State:
+    def prefill(self, prompt: DecoderInput, cache: Any = None) -> SequenceState:
         """Prefill a prompt after what `cache` already contains."""
 
-    def prefill_parts(self, prompt: Prompt, cache: Any = None) -> Generator[None, None, State]:
+    def prefill_parts(
+        self, prompt: DecoderInput, cache: Any = None
+    ) -> Generator[None, None, SequenceState]:
         """Do the same part by part."""
 
-    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None: ...
+    def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None: ...
 
-    def greedy(self, states: Sequence[State]) -> list[int]: ...
+    def greedy(self, states: Sequence[SequenceState]) -> list[int]: ...
 
-    def logits(self, state: State) -> np.ndarray: ...
+    def logits(self, state: SequenceState) -> np.ndarray: ...
 
-    def retire(self, state: State) -> None: ...
+    def retire(self, state: SequenceState) -> None: ...
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
         """Return the embedding rows of generated tokens, as in a prompt."""
@@ -95,7 +97,7 @@ class CachedDecoder(Protocol):
         """Convert a NumPy array to the backend's."""
 
 
-def drained(steps: Generator[None, None, Answer]) -> Answer:
+def run_to_end(steps: Generator[None, None, Answer]) -> Answer:
     """Run a generator to its end and return what it returns."""
     while True:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from composer.core.component import Token
 from composer.core.native_failures import is_failure
-from composer.generation.answer import Answer, Request
+from composer.generation.answer import AnswerState, Request
 from composer.generation.text import Tokenizer
 
 
@@ -48,37 +48,39 @@ class Engine:
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer) -> None:
         self._decoder = decoder
         self._tokenizer = tokenizer
-        self._states: dict[Answer, Any] = {}
+        self._states: dict[AnswerState, Any] = {}
 
     @property
     def busy(self) -> bool:
         return bool(self._states)
 
-    def add(self, request: Request) -> Answer:
+    def add(self, request: Request) -> AnswerState:
         """Prefill a request; `advance` then continues it with the others."""
-        answer = Answer.of(request, self._tokenizer)
+        answer = AnswerState.of(request, self._tokenizer)
         self.start(answer, self._decoder.prefill(request.prompt))
         return answer
 
-    def start(self, answer: Answer, state: Any) -> None:
+    def start(self, answer: AnswerState, state: Any) -> None:
         """Take an answer whose prompt was read; `advance` then continues it with the others."""
         self._states[answer] = state
 
-    def retire(self, answer: Answer) -> None:
+    def retire(self, answer: AnswerState) -> None:
         """Remove a finished or cancelled request and return its state to the decoder."""
         if answer in self._states:
             self._decoder.retire(self._states.pop(answer))
 
-    def advance(self) -> list[tuple[Answer, Outcome]]:
+    def advance(self) -> list[tuple[AnswerState, Outcome]]:
         """Generate one token for every request in flight, and retire the finished ones.
 
         A request that fails is dropped, and its state with it. The next step starts before the
         tokens are returned, so that the device computes while the caller reads.
         """
         chosen = self._choose()
-        outcomes: list[tuple[Answer, Outcome]] = []
+        outcomes: list[tuple[AnswerState, Outcome]] = []
         for answer, token in chosen.items():
-            outcome = token if isinstance(token, BaseException) else attempt(answer.add, token)
+            outcome = (
+                token if isinstance(token, BaseException) else call_or_error(answer.add, token)
+            )
             outcomes.append((answer, outcome))
             if isinstance(outcome, BaseException):
                 del self._states[answer]
@@ -86,7 +88,7 @@ class Engine:
                 self.retire(answer)
         if self._states:
             states, tokens = [*self._states.values()], [chosen[each] for each in self._states]
-            failure = attempt(self._decoder.step, states, tokens)
+            failure = call_or_error(self._decoder.step, states, tokens)
             if failure is not None:  # of all that were stepped
                 outcomes += [(answer, failure) for answer in self._states]
                 self._states.clear()
@@ -96,7 +98,7 @@ class Engine:
         """Forget all requests and their states."""
         self._states.clear()
 
-    def _choose(self) -> dict[Answer, Any]:
+    def _choose(self) -> dict[AnswerState, Any]:
         """Return the next token of each answer, or why there is none."""
         greedy = [answer for answer in self._states if answer.takes_argmax]
         argmax = self._argmax(greedy)
@@ -105,24 +107,24 @@ class Engine:
             if answer.takes_argmax:
                 chosen[answer] = argmax[answer]
             else:
-                chosen[answer] = attempt(self._sample, answer, state)
+                chosen[answer] = call_or_error(self._sample, answer, state)
         return chosen
 
-    def _sample(self, answer: Answer, state: Any) -> int:
+    def _sample(self, answer: AnswerState, state: Any) -> int:
         return answer.choose(self._decoder.logits(state))
 
-    def _argmax(self, answers: Sequence[Answer]) -> dict[Answer, Any]:
+    def _argmax(self, answers: Sequence[AnswerState]) -> dict[AnswerState, Any]:
         """Choose for all at once, or one by one where that fails."""
-        tokens = attempt(self._decoder.greedy, [self._states[answer] for answer in answers])
+        tokens = call_or_error(self._decoder.greedy, [self._states[answer] for answer in answers])
         if isinstance(tokens, BaseException):
             tokens = []
             for answer in answers:
-                found = attempt(self._decoder.greedy, [self._states[answer]])
+                found = call_or_error(self._decoder.greedy, [self._states[answer]])
                 tokens.append(found if isinstance(found, BaseException) else found[0])
         return dict(zip(answers, tokens, strict=True))
 
 
-def attempt(function: Callable[..., Any], *given: Any) -> Any:
+def call_or_error(function: Callable[..., Any], *given: Any) -> Any:
     """Return what a function returns, or its failure."""
     try:
         return function(*given)

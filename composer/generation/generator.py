@@ -12,12 +12,12 @@ from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import some
 from composer.generation.answer import Request
-from composer.generation.decoder import CachedDecoder, Prompt
+from composer.generation.decoder import CachedDecoder, DecoderInput
 from composer.generation.options import GenerationOptions
 from composer.generation.prefix_cache import PrefixCache
 from composer.generation.reasoning import ReasoningIds
 from composer.generation.scheduler import Scheduler
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from composer.generation.text import Tokenizer
 
 
@@ -46,7 +46,7 @@ class TextGenerator:
         self.limit = limit
 
     def write(
-        self, prompt: Prompt, options: GenerationOptions
+        self, prompt: DecoderInput, options: GenerationOptions
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
 
@@ -63,14 +63,14 @@ class TextGenerator:
         request = Request(
             replace(prompt, reuse_cache=options.reuse_cache),
             options.sampling,
-            Stop(self.stop | stop, budget),
+            StopRules(self.stop | stop, budget),
             marks,
             options.stop_text,
             options.logprobs,
         )
         return self.scheduler.generate(request)
 
-    def replay(self, prompt: Prompt, ids: Any) -> Any:
+    def replay(self, prompt: DecoderInput, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""
         self.check_ids(ids)
         state = self.decoder.prefill(prompt)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from composer.generation.decoder import CachedDecoder, Prompt, State, drained
+from composer.generation.decoder import CachedDecoder, DecoderInput, SequenceState, run_to_end
 
 
 @dataclass(eq=False)
-class CachedState(State):
+class CachedState(SequenceState):
     """A state with the contents of its cache: a digest of each row, and the tokens after them.
 
     `tokens` is None during a step, and stays None if the step fails.
@@ -42,27 +42,27 @@ class PrefixCache:
         """Return the bytes that the decoder remembers of a row."""
         return self.decoder.row_nbytes
 
-    def prefill(self, prompt: Prompt) -> State:
-        return drained(self.prefill_parts(prompt))
+    def prefill(self, prompt: DecoderInput) -> SequenceState:
+        return run_to_end(self.prefill_parts(prompt))
 
-    def prefill_parts(self, prompt: Prompt) -> Generator[None, None, State]:
+    def prefill_parts(self, prompt: DecoderInput) -> Generator[None, None, SequenceState]:
         if not prompt.reuse_cache:
             return (yield from self.decoder.prefill_parts(prompt))
         # Taken away first: no other sequence may go on from it meanwhile, nor any if this fails.
         stored, self.stored = self.stored, None
         cache, count = None, 0
-        digests_read = digests(prompt.rows, self.decoder.bits)
+        digests_read = row_digests(prompt.rows, self.decoder.bits)
         if stored and stored.adapters == prompt.adapters:
             cache, count = self._trimmed(stored, digests_read, prompt)
         del stored
-        remaining = Prompt(
+        remaining = DecoderInput(
             {name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters
         )
         state = yield from self.decoder.prefill_parts(remaining, cache)
         return CachedState(state.cache, state.logits, state.adapters, digests_read)
 
     def _trimmed(
-        self, stored: CachedState, digests_read: Sequence[bytes], prompt: Prompt
+        self, stored: CachedState, digests_read: Sequence[bytes], prompt: DecoderInput
     ) -> tuple[Any, int]:
         """Return a cache and how many rows it shares with the prompt: at most all but the last.
 
@@ -70,7 +70,7 @@ class PrefixCache:
         """
         cached_rows = stored.digests_read
         if stored.tokens:
-            cached_rows = cached_rows + digests(
+            cached_rows = cached_rows + row_digests(
                 self.decoder.embed_tokens(stored.tokens), self.decoder.bits
             )
         pairs = zip(cached_rows, digests_read[:-1], strict=False)
@@ -80,7 +80,7 @@ class PrefixCache:
             return None, 0
         return stored.cache, count
 
-    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
+    def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None:
         kept = [
             (state, state.tokens, token)
             for state, token in zip(states, tokens, strict=True)
@@ -94,20 +94,20 @@ class PrefixCache:
                 earlier.append(token)
                 state.tokens = earlier
 
-    def greedy(self, states: Sequence[State]) -> list[int]:
+    def greedy(self, states: Sequence[SequenceState]) -> list[int]:
         return self.decoder.greedy(states)
 
-    def logits(self, state: State) -> np.ndarray:
+    def logits(self, state: SequenceState) -> np.ndarray:
         return self.decoder.logits(state)
 
-    def retire(self, state: State) -> None:
+    def retire(self, state: SequenceState) -> None:
         """Store the cache of one that may be reused, in place of any other."""
         if isinstance(state, CachedState) and state.tokens is not None:
             state.logits = None
             self.stored = state
 
 
-def digests(rows: Mapping[str, Any], bits_of: Callable[[Any], np.ndarray]) -> list[bytes]:
+def row_digests(rows: Mapping[str, Any], bits_of: Callable[[Any], np.ndarray]) -> list[bytes]:
     """Return a digest of each row: the bits of that row in every input of the model."""
     blank = blake2b(digest_size=16)
     parts: list[Any] = []

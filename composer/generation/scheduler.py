@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
-from composer.generation.answer import Answer, Request
-from composer.generation.decoder import State
-from composer.generation.engine import Decoder, Engine, attempt
+from composer.generation.answer import AnswerState, Request
+from composer.generation.decoder import SequenceState
+from composer.generation.engine import Decoder, Engine, call_or_error
 from composer.generation.text import Tokenizer
 
 MOST = 8  # requests that are continued at once
@@ -25,13 +25,13 @@ class ChunkedPrefillDecoder(Decoder, Protocol):
     @property
     def row_nbytes(self) -> int: ...
 
-    def prefill_parts(self, prompt: Any) -> Generator[None, None, State]: ...
+    def prefill_parts(self, prompt: Any) -> Generator[None, None, SequenceState]: ...
 
 
-class Ticket:
+class SubmittedRequest:
     """A request that was submitted. All methods may be called from any thread."""
 
-    def __init__(self, scheduler: Scheduler, request: Request, answer: Answer) -> None:
+    def __init__(self, scheduler: Scheduler, request: Request, answer: AnswerState) -> None:
         self.request = request
         self.answer = answer
         self._scheduler = scheduler
@@ -79,11 +79,11 @@ class Scheduler:
         self._engine = Engine(decoder, tokenizer)
         self._turns = Condition()
         self._working = False
-        self._waiting: deque[Ticket] = deque()
-        self._reading: tuple[Ticket, Generator[None, None, State]] | None = None
-        self._tickets: dict[Answer, Ticket] = {}  # of those that are started
+        self._waiting: deque[SubmittedRequest] = deque()
+        self._reading: tuple[SubmittedRequest, Generator[None, None, SequenceState]] | None = None
+        self._tickets: dict[AnswerState, SubmittedRequest] = {}  # of those that are started
 
-    def submit(self, request: Request) -> Ticket:
+    def submit(self, request: Request) -> SubmittedRequest:
         """Queue a request; raise ComposerError for one that there is no memory for."""
         needed = self._needs(request)
         if needed > self.nbytes:
@@ -93,7 +93,7 @@ class Scheduler:
             )
             hint = "lower max_tokens, shorten the input, or raise it: --place cache_gb=GB"
             raise ComposerError(Problem("R567", message, hint=hint))
-        ticket = Ticket(self, request, Answer.of(request, self._tokenizer))
+        ticket = SubmittedRequest(self, request, AnswerState.of(request, self._tokenizer))
         with self._turns:
             self._waiting.append(ticket)
         return ticket
@@ -112,7 +112,7 @@ class Scheduler:
             ticket.cancel()
         return ticket.outputs()
 
-    def next(self, ticket: Ticket) -> Token | None:
+    def next(self, ticket: SubmittedRequest) -> Token | None:
         """Return a ticket's next token, doing a turn for all where nobody else does."""
         while True:
             with self._turns:
@@ -136,7 +136,7 @@ class Scheduler:
                     self._working = False
                     self._turns.notify_all()
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: SubmittedRequest) -> None:
         """Stop a request; one that has ended, and was read to its end, stays as it is."""
         with self._turns:
             if ticket.ended and not ticket.tokens:
@@ -190,7 +190,7 @@ class Scheduler:
         if self._reading is None:
             return
         ticket, parts = self._reading
-        state = attempt(_next_part, parts)
+        state = call_or_error(_next_part, parts)
         if state is None:
             return
         self._reading = None
@@ -201,7 +201,7 @@ class Scheduler:
         self._tickets[ticket.answer] = ticket
         self._engine.start(ticket.answer, state)
 
-    def _end(self, ticket: Ticket, failure: BaseException | None = None) -> None:
+    def _end(self, ticket: SubmittedRequest, failure: BaseException | None = None) -> None:
         ticket.failure, ticket.ended = failure, True
         self._tickets.pop(ticket.answer, None)
 
@@ -224,10 +224,10 @@ def _memory_share() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE
 
 
-def _next_part(parts: Generator[None, None, State]) -> State | None:
+def _next_part(parts: Generator[None, None, SequenceState]) -> SequenceState | None:
     try:
         next(parts)
     except StopIteration as end:
-        state: State = end.value
+        state: SequenceState = end.value
         return state
     return None

@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopRules:
     """Stop at one of `ids`, which is not part of the answer, or after `max_tokens` ids."""
 
     ids: frozenset[int]
@@ -35,7 +35,7 @@ class Stop:
         return "length" if count >= self.max_tokens else None
 
 
-class TextStop:
+class StopTexts:
     """End a text before the first of some texts; what may be the beginning of one waits."""
 
     def __init__(self, texts: Sequence[str]) -> None:

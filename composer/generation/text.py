@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
-from composer.core.native_failures import described, is_failure
+from composer.core.native_failures import describe_error, is_failure
 from composer.formats import tokenizer_bytes
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -39,7 +39,9 @@ def read_tokenizer(location: Location) -> Tokenizer:
         if not is_failure(error):
             raise
         raise ComposerError(
-            Problem("R519", f"{location} is not a tokenizer that can be read: {described(error)}")
+            Problem(
+                "R519", f"{location} is not a tokenizer that can be read: {describe_error(error)}"
+            )
         ) from error
     return tokenizer  # type: ignore[no-any-return]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from composer.core.errors import ComposerError, Problem, errors_of
 from composer.graph.graph import CheckedComponent, Graph
 from composer.manifest import Manifest
-from composer.manifest.recipes import Precision
-from composer.sources.lock import Lock
+from composer.manifest.recipes import PrecisionChange
+from composer.sources.lock import BundleLock
 from composer.sources.resolve import ResolvedBundle
 
 
@@ -24,7 +24,7 @@ class CheckRequest:
     bundle: ResolvedBundle
     variant: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
-    precision: Mapping[str, Precision] = field(default_factory=dict)
+    precision: Mapping[str, PrecisionChange] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -36,11 +36,11 @@ class Checked:
     components: Mapping[str, CheckedComponent]
     graphs: Mapping[str, Graph]
     request: CheckRequest = field(repr=False, compare=False)
-    lock: Lock | None = field(default=None, repr=False)
+    lock: BundleLock | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckResult:
     """The result of a check: problems in file order, and the bundle if it could be read."""
 
     problems: tuple[Problem, ...]

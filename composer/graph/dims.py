@@ -19,7 +19,7 @@ class Conflict:
     right: Bound
 
 
-class Dims:
+class DimUnifier:
     """Equivalence classes of dims; each class has at most one number."""
 
     def __init__(self) -> None:

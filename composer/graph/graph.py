@@ -12,7 +12,7 @@ from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port, Ports
 from composer.core.signature import Option, Signature
-from composer.graph.dims import Dims, Length
+from composer.graph.dims import DimUnifier, Length
 
 if TYPE_CHECKING:
     from composer.core.component import Component
@@ -178,7 +178,7 @@ class Graph:
     nodes: Mapping[str, Node]
     values: Mapping[str, Value]
     outputs: Mapping[str, str]
-    dims: Dims
+    dims: DimUnifier
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from composer.formats.audio.channels import Channel
 from composer.formats.audio.reading import Source
 from composer.jobs.aligner import aligner_of, read_whole
-from composer.jobs.bundle import AnyBundle, opened
+from composer.jobs.bundle import AnyBundle, open_bundle
 from composer.jobs.progress import OnProgress, no_progress
 from composer.jobs.words import Word, word_json
 
@@ -47,7 +47,7 @@ def align(
     none that it takes (R527, R540 to R542, R554, R557).
     """
     with ExitStack() as stack:
-        aligner = aligner_of(stack.enter_context(opened(bundle)), task)
+        aligner = aligner_of(stack.enter_context(open_bundle(bundle)), task)
         audio = read_whole(clip, channel, partial)
         aligner.load(progress)
         words = aligner.words(audio, text, language)

@@ -13,7 +13,7 @@ from composer.formats.audio.clip import Clip
 from composer.formats.audio.reading import Source
 from composer.formats.audio.waveform import Audio, Channels
 from composer.graph.graph import Graph
-from composer.jobs.progress import OnProgress, Progress
+from composer.jobs.progress import JobProgress, OnProgress
 from composer.jobs.speech import audio_input
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import Word, timed_words, with_logprobs
@@ -34,9 +34,9 @@ class Aligner:
 
     def load(self, progress: OnProgress) -> None:
         """Download what the task needs and is not here, and load it."""
-        progress(Progress("fetching", self.bundle.name))
+        progress(JobProgress("fetching", self.bundle.name))
         self.bundle.fetch(self.graph.task)
-        progress(Progress("loading", self.bundle.name))
+        progress(JobProgress("loading", self.bundle.name))
         self.bundle.load(self.graph.task)
 
     def check(self, language: str | None, **text: str) -> None:

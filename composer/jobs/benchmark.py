@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from composer.benchmarking.benchmark_child import Case
-from composer.benchmarking.measure import Measured, RunCounts, measure
-from composer.benchmarking.process import Run, Start
+from composer.benchmarking.benchmark_child import BenchmarkCase
+from composer.benchmarking.measure import BundleTimings, RunCounts, measure
+from composer.benchmarking.process import RunTiming, StartTiming
 from composer.comparison.dump import digest
 from composer.formats.audio.clip import Clip
 from composer.formats.audio.suffixes import is_clip
 from composer.formats.audio.waveform import Audio
 from composer.graph.graph import Graph
-from composer.jobs.bundle import Options, as_options
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.bundle import Options, as_bundle_options
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import speech_graph
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
@@ -35,14 +35,14 @@ class Benchmark:
     (wall time over audio) and bytes of `peak`.
     """
 
-    measured: tuple[Measured, ...]
+    measured: tuple[BundleTimings, ...]
     turns: RunCounts
     made_by: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    case: Case
+    case: BenchmarkCase
     seconds_of_audio: float
     made_by: Mapping[str, Any]
 
@@ -70,15 +70,15 @@ def benchmark(
     wrong (R540 to R544), or where a process ends early (R586).
     """
     turns = turns or RunCounts()
-    first = as_options(bundle)
-    progress(Progress("checking", str(first.name)))
+    first = as_bundle_options(bundle)
+    progress(JobProgress("checking", str(first.name)))
     with first.open() as opened:
         graph = speech_graph(opened, task)
-        given = {**own_clips(opened, graph, inputs or {}), **(inputs or {})}
+        given = {**bundled_clips(opened, graph, inputs or {}), **(inputs or {})}
         prepared = [_prepare(first, opened, graph, given, options or {})]
     if other is not None:
-        second = as_options(other)
-        progress(Progress("checking", str(second.name)))
+        second = as_bundle_options(other)
+        progress(JobProgress("checking", str(second.name)))
         with second.open() as opened:
             graph = speech_graph(opened, task if task in opened.tasks else None)
             theirs = given if other_inputs is None else other_inputs
@@ -86,12 +86,12 @@ def benchmark(
     measured, made_by = [], []
     times = _measure(prepared, turns, progress)
     for each, (starts, runs) in zip(prepared, times, strict=True):
-        measured.append(Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio))
+        measured.append(BundleTimings(each.case.bundle.title, starts, runs, each.seconds_of_audio))
         made_by.append(each.made_by)
     return Benchmark(tuple(measured), turns, tuple(made_by))
 
 
-def own_clips(bundle: Bundle, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, str]:
+def bundled_clips(bundle: Bundle, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the bundle's first clip for each audio that is not given, if it comes with clips."""
     folder = bundle.checked.manifest.folder / CLIPS
     clips = sorted(filter(is_clip, folder.glob("*")))
@@ -125,19 +125,19 @@ def _prepare(
         if isinstance(value, str | Path | Clip):
             made_by["inputs"][name] = str(value)
     made_by["digests"] = digests
-    return _Prepared(Case(options, graph.task, inputs, set), seconds, made_by)
+    return _Prepared(BenchmarkCase(options, graph.task, inputs, set), seconds, made_by)
 
 
 def _measure(
     prepared: list[_Prepared], turns: RunCounts, progress: OnProgress
-) -> list[tuple[list[Start], list[Run]]]:
+) -> list[tuple[list[StartTiming], list[RunTiming]]]:
     total, done = turns.total * len(prepared), 0
     name = str(prepared[0].case.bundle.name)
 
     def advance() -> None:
         nonlocal done
         done += 1
-        progress(Progress("measuring", name, done, total))
+        progress(JobProgress("measuring", name, done, total))
 
-    progress(Progress("measuring", name, 0, total))
+    progress(JobProgress("measuring", name, 0, total))
     return measure([each.case for each in prepared], turns, advance)

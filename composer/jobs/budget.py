@@ -10,7 +10,7 @@ from typing import Any
 from composer.comparison.divergence import AnswerLogits, answers, divergence
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.reading import Source
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import audio_input
 from composer.jobs.transcribe import expand_folders
 from composer.manifest.recipes import recipes
@@ -21,7 +21,7 @@ DTYPES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Choice:
+class PrecisionTrial:
     """One component in another precision: the bundle's bytes then, and its divergence."""
 
     component: str
@@ -31,7 +31,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class PrecisionChoice:
+class PrecisionPlan:
     """A precision for each component that changes: the bundle's bytes, and its divergence.
 
     The divergence is in nats a token from the bundle as stored. It is `measured`, or the sum of
@@ -54,9 +54,9 @@ class Budget:
 
     nbytes: int
     stored: int
-    choices: tuple[Choice, ...]
-    pareto: tuple[PrecisionChoice, ...]
-    pick: PrecisionChoice | None
+    choices: tuple[PrecisionTrial, ...]
+    pareto: tuple[PrecisionPlan, ...]
+    pick: PrecisionPlan | None
 
 
 def budget(
@@ -97,10 +97,10 @@ def budget(
     choices = []
     wanted = [(component, each) for component in able for each in tried]
     for at, (component, each) in enumerate(wanted):
-        progress(Progress("measuring", f"{component}={each}", at, len(wanted)))
+        progress(JobProgress("measuring", f"{component}={each}", at, len(wanted)))
         found = measure({component: each})
         if found:
-            choices.append(Choice(component, each, *found))
+            choices.append(PrecisionTrial(component, each, *found))
     if not choices:
         hint = "its weights are packed already, or its components take no precision"
         raise ComposerError(Problem("R597", "no component has a choice of precision", hint=hint))
@@ -110,7 +110,7 @@ def budget(
     if pick and len(pick.precision) > 1:
         found = measure(pick.precision)
         if found:
-            pick = PrecisionChoice(pick.precision, *found, measured=True)
+            pick = PrecisionPlan(pick.precision, *found, measured=True)
     return Budget(nbytes, stored, tuple(choices), tuple(pareto), pick)
 
 
@@ -139,9 +139,9 @@ def _nbytes(bundle: Bundle, task: str) -> int:
     return sum(bundle.plan(task).nbytes.values())
 
 
-def _editions(stored: int, choices: Sequence[Choice]) -> list[PrecisionChoice]:
+def _editions(stored: int, choices: Sequence[PrecisionTrial]) -> list[PrecisionPlan]:
     """Return every combination of choices, one for each component, that of none included."""
-    by_component: dict[str, list[Choice | None]] = {}
+    by_component: dict[str, list[PrecisionTrial | None]] = {}
     for choice in choices:
         by_component.setdefault(choice.component, [None]).append(choice)
     found = []
@@ -150,13 +150,13 @@ def _editions(stored: int, choices: Sequence[Choice]) -> list[PrecisionChoice]:
         saved = sum(stored - each.nbytes for each in taken)
         total = sum(each.divergence for each in taken)
         precision = {each.component: each.precision for each in taken}
-        found.append(PrecisionChoice(precision, stored - saved, total, measured=len(taken) < 2))
+        found.append(PrecisionPlan(precision, stored - saved, total, measured=len(taken) < 2))
     return found
 
 
-def _pareto(editions: Iterable[PrecisionChoice]) -> list[PrecisionChoice]:
+def _pareto(editions: Iterable[PrecisionPlan]) -> list[PrecisionPlan]:
     """Return those of which none is both smaller and nearer, from the largest on."""
-    found: list[PrecisionChoice] = []
+    found: list[PrecisionPlan] = []
     best = float("inf")
     for each in sorted(editions, key=lambda each: (each.nbytes, each.divergence)):
         if each.divergence < best:

@@ -15,16 +15,16 @@ Options = Mapping[str, Mapping[str, Any]]
 
 
 @contextmanager
-def opened(bundle: AnyBundle) -> Iterator[Bundle]:
+def open_bundle(bundle: AnyBundle) -> Iterator[Bundle]:
     """Yield a bundle that is open as it is, and any other open, to close it at the end."""
     if isinstance(bundle, Bundle):
         yield bundle
         return
-    with as_options(bundle).open() as found:
+    with as_bundle_options(bundle).open() as found:
         yield found
 
 
-def as_options(bundle: str | Path | BundleOptions) -> BundleOptions:
+def as_bundle_options(bundle: str | Path | BundleOptions) -> BundleOptions:
     """Return how a bundle is opened: as it says, or without any options."""
     if isinstance(bundle, BundleOptions):
         return bundle

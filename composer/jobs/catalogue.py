@@ -9,7 +9,7 @@ from pathlib import Path
 from composer.core.errors import ComposerError
 from composer.manifest import Manifest, read_manifest
 from composer.sources import catalogue as claims
-from composer.sources.catalogue import Planned
+from composer.sources.catalogue import PlannedSystem
 from composer.sources.default_manifests import default_manifests
 from composer.sources.shipped import shipped_bundles
 
@@ -54,7 +54,7 @@ class Catalogue:
 
     bundles: tuple[ShippedBundle, ...]
     families: tuple[Family, ...]
-    planned: Mapping[str, Planned]
+    planned: Mapping[str, PlannedSystem]
 
 
 def catalogue() -> Catalogue:

@@ -34,7 +34,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Question:
+class ChatTask:
     """The task that answers the last message, with its inputs and the turns before it."""
 
     bundle: Bundle
@@ -57,7 +57,9 @@ class Question:
         return TextStream(self.bundle, self.graph, self.text, inputs, self.options)
 
 
-def question(bundle: Bundle, messages: Sequence[Message], task: str | None = None) -> Question:
+def find_chat_task(
+    bundle: Bundle, messages: Sequence[Message], task: str | None = None
+) -> ChatTask:
     """Find the task that answers messages: one that takes what the last of them has.
 
     A message with audio goes to the task that takes audio, one with pictures to one that takes a
@@ -81,10 +83,10 @@ def question(bundle: Bundle, messages: Sequence[Message], task: str | None = Non
     if system:
         inputs[_one_of(graph, SYSTEM, "a system message")] = "\n".join(system)
     check_texts(bundle.checked, graph, _texts(inputs))
-    return Question(bundle, graph, inputs, {}, earlier, text_output(graph))
+    return ChatTask(bundle, graph, inputs, {}, earlier, text_output(graph))
 
 
-def with_options(question: Question, given: Mapping[str, Any]) -> Question:
+def with_options(question: ChatTask, given: Mapping[str, Any]) -> ChatTask:
     """Return the question with options of its decoder; raise ComposerError R544 or R542."""
     streaming = [n for n in question.graph.nodes.values() if n.signature and n.signature.streams]
     if not given:
@@ -93,7 +95,7 @@ def with_options(question: Question, given: Mapping[str, Any]) -> Question:
         raise _refused("R544", f"task '{question.graph.task}' has no decoder")
     options = {streaming[-1].name: dict(given)}
     check_options(question.bundle.checked, question.graph, options)
-    return Question(
+    return ChatTask(
         question.bundle, question.graph, question.inputs, options, question.earlier, question.text
     )
 

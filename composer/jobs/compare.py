@@ -14,8 +14,8 @@ from composer.comparison.judge import StageJudge
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import with_nearest
 from composer.formats.audio.reading import Source
-from composer.jobs.bundle import AnyBundle, Options, opened
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.bundle import AnyBundle, Options, open_bundle
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.record import record, with_step_logits
 from composer.runtime.options import check_options
 
@@ -55,7 +55,7 @@ def compare(
     Raise ComposerError where a bundle is refused or does not load (any code), where the call is
     wrong (R540 to R544), or where a file is no dump (R548).
     """
-    gate = make_gate(tolerance, any_float)
+    gate = make_stage_judge(tolerance, any_float)
     wanted, found = _as_dump(reference), _as_dump(candidate)
     _check_call(wanted, found, bool(inputs or clips), task, options)
     if not isinstance(wanted, Dump):
@@ -77,7 +77,7 @@ def _as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
     return given
 
 
-def make_gate(tolerance: float | None, any_float: bool) -> StageJudge:
+def make_stage_judge(tolerance: float | None, any_float: bool) -> StageJudge:
     """Return how strictly stages are compared; raise R542 for a tolerance that is none."""
     if tolerance is None:
         return StageJudge(None, any_float)
@@ -87,7 +87,7 @@ def make_gate(tolerance: float | None, any_float: bool) -> StageJudge:
     return StageJudge(Tolerance.scaled(tolerance), any_float)
 
 
-def same_task(reference: Dump, tasks: Sequence[str]) -> str | None:
+def matching_task(reference: Dump, tasks: Sequence[str]) -> str | None:
     """Return the task that made the reference, where there is one of that name."""
     task = reference.about.get("task")
     if task not in tasks:
@@ -104,12 +104,12 @@ def _with_bundle(
     skip: Sequence[str],
     progress: OnProgress,
 ) -> Comparison:
-    with opened(candidate) as bundle:
-        name = bundle.task(task or same_task(reference, bundle.tasks))
-        progress(Progress("fetching", bundle.name))
+    with open_bundle(candidate) as bundle:
+        name = bundle.task(task or matching_task(reference, bundle.tasks))
+        progress(JobProgress("fetching", bundle.name))
         with with_step_logits(bundle, name):
             check_options(bundle.checked, bundle.checked.graphs[name], options or {})
-            progress(Progress("comparing", bundle.name))
+            progress(JobProgress("comparing", bundle.name))
             return against_bundle(reference, bundle, name, gate, skip, options)
 
 

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 EMPTY = inspect.Parameter.empty
 
 
-def knobs(kind: type[Component]) -> dict[str, str]:
+def config_field_texts(kind: type[Component]) -> dict[str, str]:
     """Return the knobs of a component by name: type, default, range and description."""
     return {name: _described_field(field) for name, field in kind.Config.model_fields.items()}
 
 
 def _described_field(field: FieldInfo) -> str:
     """Return what a field takes and what it is for, in one line."""
-    return described(field, EMPTY if field.is_required() else _default(field))
+    return describe_with_default(field, EMPTY if field.is_required() else _default(field))
 
 
-def described(field: FieldInfo, default: Any) -> str:
+def describe_with_default(field: FieldInfo, default: Any) -> str:
     """Return what a field with a default takes and what it is for, in one line."""
     value = _value_of(field, default)
     if field.description:
@@ -35,12 +35,12 @@ def described(field: FieldInfo, default: Any) -> str:
     return value
 
 
-def nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
+def nested_field_lines(model: type[BaseModel], indent: str = "") -> Iterator[str]:
     """Yield a line for each knob, and below one that is a mapping those of its keys."""
     for name, field in fields_of(model).items():
         yield f"{indent}- {name}: {_described_field(field)}"
-        for inner in models(field.annotation):
-            yield from nested(inner, f"{indent}  ")
+        for inner in nested_models(field.annotation):
+            yield from nested_field_lines(inner, f"{indent}  ")
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -62,35 +62,35 @@ def find_field(choices: Iterable[type[BaseModel]], path: Sequence[str]) -> Field
 def _find_below(field: FieldInfo, path: Sequence[str]) -> FieldInfo | None:
     if not path:
         return field
-    below = list(models(field.annotation))
+    below = list(nested_models(field.annotation))
     found = find_field(below, path)
     if found is None and len(path) > 1:
         found = find_field(below, path[1:])
     return found
 
 
-def page(title: str, field: FieldInfo) -> Iterator[str]:
+def field_page(title: str, field: FieldInfo) -> Iterator[str]:
     """Yield the page of one knob: what it takes, what it is for, and what is inside."""
     yield f"# {title}"
     yield ""
     yield _described_field(field)
     for example in field.examples or ():
         yield f"Example: {json.dumps(example)}"
-    for model in models(field.annotation):
+    for model in nested_models(field.annotation):
         about = inspect.getdoc(model)
         yield ""
         if about:
             yield about
             yield ""
-        yield from nested(model)
+        yield from nested_field_lines(model)
 
 
-def models(annotation: Any) -> Iterator[type[BaseModel]]:
+def nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yield the mappings of known keys that a type may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inside in get_args(annotation):
-        yield from models(inside)
+        yield from nested_models(inside)
 
 
 def _default(field: FieldInfo) -> Any:
@@ -121,7 +121,7 @@ def _type(annotation: Any) -> str:
         return f"{origin.__name__}[{', '.join(map(_type, inside))}]"
     if annotation in (None, NoneType):
         return "None"
-    if next(models(annotation), None):
+    if next(nested_models(annotation), None):
         return "mapping"
     if annotation is ...:
         return "..."

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from composer.core.errors import ComposerError, Problem
 from composer.graph.graph import Graph
-from composer.jobs.bundle import AnyBundle, Options, opened
+from composer.jobs.bundle import AnyBundle, Options, open_bundle
 from composer.jobs.cut_short import CutShort, cut_short
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import text_output
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
@@ -156,7 +156,7 @@ def converse(
     (R540 to R544); a turn raises what its run raises.
     """
     with ExitStack() as stack:
-        ready = stack.enter_context(opened(bundle))
+        ready = stack.enter_context(open_bundle(bundle))
         turns = find_turns(ready, task)
         given = dict(inputs or {})
         if turns.typed in given:
@@ -164,9 +164,9 @@ def converse(
             raise ComposerError(Problem("R540", message))
         read_inputs(turns.graph, given, {turns.typed: None})
         check_options(ready.checked, turns.graph, options or {})
-        progress(Progress("fetching", ready.name))
+        progress(JobProgress("fetching", ready.name))
         ready.fetch(turns.graph.task)
-        progress(Progress("loading", ready.name))
+        progress(JobProgress("loading", ready.name))
         ready.load(turns.graph.task)
         return Conversation(ready, turns, given, options or {}, opened=stack.pop_all())
 

@@ -12,7 +12,7 @@ from composer.core.suggest import listed
 from composer.manifest import find_manifest
 from composer.sources.default_manifests import SOURCE
 from composer.sources.resolve import ResolvedBundle, find_bundle
-from composer.sources.shipped import shipped, shipped_bundles
+from composer.sources.shipped import shipped_bundles, shipped_folder
 
 UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 RECOGNISES = re.compile(r"^recognises:.*\n(?:  .*\n)*", re.M)
@@ -148,5 +148,5 @@ def _schema(manifest: Path, text: str) -> Path | None:
         return None
     schema = (manifest.parent / found[1]).resolve()
     if not schema.is_file():
-        schema = shipped("schemas") / schema.name
+        schema = shipped_folder("schemas") / schema.name
     return schema if schema.is_file() else None

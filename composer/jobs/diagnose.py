@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from composer.core import registry
 from composer.evaluation.normalizer import normalizer, normalizers
 from composer.jobs.output_format import output_format, output_formats
-from composer.sources.shipped import shipped, shipped_bundles
+from composer.sources.shipped import shipped_bundles, shipped_folder
 
 PACKAGE = "bundle-composer"
 _Findings = Iterator[tuple[str, bool]]
@@ -70,7 +70,7 @@ def _name(requirement: str) -> str:
 
 
 def _backends() -> _Findings:
-    for name in registry.backends():
+    for name in registry.backend_names():
         try:
             backend = registry.backend(name)
         except Exception as error:  # somebody's package is broken, whichever way
@@ -84,12 +84,12 @@ def _summary(name: str) -> str:
 
 
 def _components() -> _Findings:
-    for name in registry.names():
+    for name in registry.component_names():
         yield _tried(name, partial(_summary, name))
 
 
 def _added() -> _Findings:
-    for name in registry.operators():
+    for name in registry.operator_names():
         yield _tried(f"operator {name}", lambda: registry.operator(name).summary)  # noqa: B023
     for name in normalizers():
         yield _tried(f"normaliser {name}", lambda: normalizer(name).source)  # noqa: B023
@@ -99,7 +99,7 @@ def _added() -> _Findings:
 
 def _data() -> _Findings:
     for folder in ("bundles", "schemas", "pages"):
-        path = shipped(folder)
+        path = shipped_folder(folder)
         yield f"{folder}: {path}", path.is_dir()
     bundles = shipped_bundles()
     yield f"{len(bundles)} shipped bundles: {', '.join(bundles) or 'none'}", True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import as_json, require_free, write_file
+from composer.core.output import json_text, require_free, write_file
 from composer.core.suggest import did_you_mean, listed
 from composer.evaluation import evaluation as scoring
 from composer.evaluation.data import read_data
@@ -16,14 +16,14 @@ from composer.evaluation.evaluation import Evaluation
 from composer.evaluation.journal import Journal, Transcript, read_results
 from composer.evaluation.normalizer import Normalizer, normalizers
 from composer.evaluation.normalizer import normalizer as find_normalizer
-from composer.evaluation.page import page
+from composer.evaluation.page import html_page
 from composer.evaluation.report import report_json
 from composer.evaluation.timing import Clock
 from composer.evaluation.transcriber import Transcriber, reusable_transcripts
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel
-from composer.jobs.bundle import AnyBundle, Options, opened
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.bundle import AnyBundle, Options, open_bundle
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import speech_task
 
 RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
@@ -83,7 +83,7 @@ def evaluate(
     if output and not (output / RESULTS).exists():
         for name in (REPORT, PAGE, TIMES):
             require_free(output / name, force)
-    with opened(bundle) as ready:
+    with open_bundle(bundle) as ready:
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         transcriber = Transcriber(
             ready,
@@ -104,8 +104,8 @@ def evaluate(
     if other and against:
         found = replace(found, against=scoring.compare(found, other, Path(against)))
     if output:
-        write_file(output / REPORT, as_json(report_json(found, by)) + "\n")
-        write_file(output / PAGE, page(found, output, by))
+        write_file(output / REPORT, json_text(report_json(found, by)) + "\n")
+        write_file(output / PAGE, html_page(found, output, by))
     return found
 
 
@@ -147,7 +147,7 @@ def _transcripts(
         clock = Clock(folder / TIMES, transcriber.jobs)
         kept = reusable_transcripts(clips, journal.transcripts, folder / RESULTS)
         if kept:
-            progress(Progress("resuming", str(folder / RESULTS), len(kept), len(clips)))
+            progress(JobProgress("resuming", str(folder / RESULTS), len(kept), len(clips)))
         missing = [clip for clip in clips if clip.id not in kept]
         for each in run_clips(transcriber, missing, clock, progress):
             journal.add(each)
@@ -166,12 +166,12 @@ def run_clips(
     if not clips:
         return
     name = transcriber.bundle.name
-    progress(Progress("loading", name))
+    progress(JobProgress("loading", name))
     transcriber.bundle.load(transcriber.task)
     clock.start()
-    progress(Progress("evaluating", name, 0, len(clips)))
+    progress(JobProgress("evaluating", name, 0, len(clips)))
     for done, each in enumerate(transcriber.transcribe(clips), 1):
         yield each
         seconds = each.seconds if each.error is None else None
         clock.lap(seconds)
-        progress(Progress("evaluating", name, done, len(clips)))
+        progress(JobProgress("evaluating", name, done, len(clips)))

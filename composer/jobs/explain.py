@@ -15,10 +15,17 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Ports
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
-from composer.jobs.config_fields import described, fields_of, find_field, models, nested, page
+from composer.jobs.config_fields import (
+    describe_with_default,
+    field_page,
+    fields_of,
+    find_field,
+    nested_field_lines,
+    nested_models,
+)
 from composer.manifest.format import BundleModel
 from composer.manifest.recipes import recipes
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 if TYPE_CHECKING:
     from composer.core.component import Component
@@ -27,10 +34,10 @@ if TYPE_CHECKING:
 CODE = re.compile(r"[A-Za-z]\d{3}")
 
 
-def titles() -> dict[str, str]:
+def error_titles() -> dict[str, str]:
     """Return the title of every code that has a page."""
     found = {}
-    for path in sorted(shipped("pages").glob("[A-Z][0-9][0-9][0-9].md")):
+    for path in sorted(shipped_folder("pages").glob("[A-Z][0-9][0-9][0-9].md")):
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().strip().removeprefix(f"# {path.stem} ")
     return found
@@ -42,13 +49,13 @@ def explain(name: str) -> str:
     A name is an error's code, a kind of component or a family, one of its methods or knobs
     (`audio.log_mel.pad`), an operator, or a key of a manifest (`emits`, `inputs.split`).
     """
-    if name.upper() in titles():
-        return (shipped("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
+    if name.upper() in error_titles():
+        return (shipped_folder("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
     pages = [*_own_page(name), *_below_a_kind(name), *_manifest_keys(name)]
     if pages:
         return "\n\n".join(pages)
     hint = "composer explain lists the codes, composer list --components the kinds"
-    near = did_you_mean(name, titles() if CODE.fullmatch(name) else _names(name))
+    near = did_you_mean(name, error_titles() if CODE.fullmatch(name) else _names(name))
     if near:
         hint = f"{near} {hint}"
     message = f"'{name}' is not an error's code, a component's kind or knob, an operator or a key"
@@ -57,13 +64,13 @@ def explain(name: str) -> str:
 
 def _own_page(name: str) -> Iterator[str]:
     """Yield the page of a kind, an operator or a family."""
-    if name in registry.names():
+    if name in registry.component_names():
         yield "\n".join(_component(registry.component(name)))
-    elif name in registry.operators():
+    elif name in registry.operator_names():
         operator = registry.operator(name)
         text = inspect.getdoc(operator.function) or operator.summary
         yield "\n".join([f"# {name}", "", text, "", *_ports(operator.signature)])
-    elif registry.family(name):
+    elif registry.family_kinds(name):
         yield "\n".join(_family(name))
     elif name in recipes():
         yield "\n".join(_recipe(name))
@@ -87,7 +94,7 @@ def _below_a_kind(name: str) -> Iterator[str]:
     for kind in kinds:
         field = find_field([kind.Config], path)
         if field:
-            yield "\n".join(page(name, field))
+            yield "\n".join(field_page(name, field))
             return
         if path[0] in kind.methods:
             yield from _below_a_method(name, kind.methods[path[0]], path[1:])
@@ -106,8 +113,8 @@ def _split(name: str) -> tuple[list[type[Component]], list[str]]:
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         head = ".".join(parts[:length])
-        kinds = list(registry.family(head).values())
-        if head in registry.names():
+        kinds = list(registry.family_kinds(head).values())
+        if head in registry.component_names():
             kinds = [head]
         if kinds:
             return [registry.component(kind) for kind in kinds], parts[length:]
@@ -118,11 +125,11 @@ def _manifest_keys(name: str) -> Iterator[str]:
     """Yield the page of a manifest's key by its path, or of each key of a name."""
     field = find_field([BundleModel], name.split("."))
     if field:
-        yield "\n".join(page(name, field))
+        yield "\n".join(field_page(name, field))
     elif "." not in name:
         for path, each in _keys(BundleModel):
             if path.rpartition(".")[2] == name:
-                yield "\n".join(page(path, each))
+                yield "\n".join(field_page(path, each))
 
 
 def _keys(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -131,13 +138,18 @@ def _keys(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, FieldInfo
         yield f"{at}{name}", field
         if name == "tasks":
             continue
-        for inner in models(field.annotation):
+        for inner in nested_models(field.annotation):
             yield from _keys(inner, f"{at}{name}.")
 
 
 def _names(name: str) -> Iterator[str]:
     """Yield the names that a misspelt one may mean."""
-    yield from (*registry.names(), *registry.uses(), *registry.operators(), *recipes())
+    yield from (
+        *registry.component_names(),
+        *registry.use_names(),
+        *registry.operator_names(),
+        *recipes(),
+    )
     kinds, path = _split(name)
     head = name.removesuffix(".".join(path))
     for kind in kinds:
@@ -147,9 +159,9 @@ def _names(name: str) -> Iterator[str]:
         yield path_of_key.rpartition(".")[2]
 
 
-def index() -> str:
+def error_index() -> str:
     """Return every code with its title, a line each."""
-    return "\n".join(f"{code}  {title}" for code, title in titles().items())
+    return "\n".join(f"{code}  {title}" for code, title in error_titles().items())
 
 
 def _family(name: str) -> Iterator[str]:
@@ -157,7 +169,7 @@ def _family(name: str) -> Iterator[str]:
     yield ""
     yield "A family: `use` may name it, and the backend that suits the machine best runs it."
     yield ""
-    kinds = registry.family(name).values()
+    kinds = registry.family_kinds(name).values()
     yield from (f"- {kind}: {registry.component(kind).summary}" for kind in kinds)
     yield ""
     yield f"`composer explain {next(iter(kinds))}` describes one of them."
@@ -177,7 +189,7 @@ def _component(kind: type[Component]) -> Iterator[str]:
         yield ""
         yield "## Knobs (under config)"
         yield ""
-        yield from nested(kind.Config)
+        yield from nested_field_lines(kind.Config)
     for name, signature in kind.methods.items():
         title = kind.name if name == CALL else f".{name}"
         yield ""
@@ -202,7 +214,7 @@ def _ports(signature: Signature) -> Iterator[str]:
 
 def option_text(option: Option) -> str:
     """Return what an option takes and what it is for, in one line."""
-    return described(FieldInfo.from_annotation(option.annotation), option.default)
+    return describe_with_default(FieldInfo.from_annotation(option.annotation), option.default)
 
 
 def ports_text(ports: Ports) -> str:

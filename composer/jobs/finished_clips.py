@@ -19,7 +19,7 @@ from composer.evaluation.journal import require_same_run
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedClip:
     """A clip whose transcript was written: its name, the digests of both, and of the settings.
 
     `key` is what differs between all clips of a folder.
@@ -34,7 +34,7 @@ class Finished:
     settings: str
 
 
-_LINE = TypeAdapter(Finished)
+_LINE = TypeAdapter(FinishedClip)
 
 
 class FinishedClips:
@@ -49,15 +49,15 @@ class FinishedClips:
         self.path = path
         self.made_by: dict[str, Any] = json.loads(json.dumps(made_by))
         self._settings: dict[str, dict[str, Any]] = {}  # of each run, by their digest
-        self._finished: dict[str, Finished] = {}
+        self._finished: dict[str, FinishedClip] = {}
         if os.path.lexists(path):
             self._read()
 
-    def get(self, key: str) -> Finished | None:
+    def get(self, key: str) -> FinishedClip | None:
         """Return what was written last under a key."""
         return self._finished.get(key)
 
-    def require_same_settings(self, finished: Finished) -> None:
+    def require_same_settings(self, finished: FinishedClip) -> None:
         """Raise R570 if a clip was finished with other settings than those of this run."""
         require_same_run(self.path, self._settings[finished.settings], self.made_by)
 
@@ -72,7 +72,7 @@ class FinishedClips:
         if settings not in self._settings:
             self._settings[settings] = self.made_by
             lines.append({"settings": settings, "made_by": self.made_by})
-        found = Finished(key, clip, sha256, text_digest(text), settings)
+        found = FinishedClip(key, clip, sha256, text_digest(text), settings)
         self._finished[key] = found
         lines.append(asdict(found))
         append_file(self.path, "".join(f"{json.dumps(line)}\n" for line in lines))

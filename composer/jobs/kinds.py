@@ -18,7 +18,7 @@ def installed_kinds() -> list[dict[str, Any]]:
     One that cannot be imported has an `error` in their place.
     """
     found = []
-    for name in registry.names():
+    for name in registry.component_names():
         try:
             kind = registry.component(name)
         except Exception as error:
@@ -32,7 +32,7 @@ def installed_kinds() -> list[dict[str, Any]]:
 def installed_operators() -> list[dict[str, Any]]:
     """Return each operator's name, summary and ports; with an `error` where it is broken."""
     found: list[dict[str, Any]] = []
-    for name in registry.operators():
+    for name in registry.operator_names():
         try:
             operator = registry.operator(name)
         except Exception as error:  # as above
@@ -46,7 +46,7 @@ def installed_operators() -> list[dict[str, Any]]:
 def _described(kind: type[Component]) -> dict[str, Any]:
     backend, _, family = kind.name.partition(".")
     return {
-        "family": family if backend in registry.backends() else kind.name,
+        "family": family if backend in registry.backend_names() else kind.name,
         "summary": kind.summary,
         "backend": kind.backend,
         "requires": sorted(kind.requires),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.manifest import read_manifest
-from composer.publishing.licences import LicenceStatement, roll_up
+from composer.publishing.licences import LicenceStatement, collect_licences
 from composer.sources.lock import read_lock
 from composer.sources.resolve import find_bundle
 
@@ -33,4 +33,4 @@ def licences(bundle: str | Path, *, variant: str | None = None) -> Licences:
     if first.variant is None:
         manifests += [read_manifest(found.path, name) for name in first.variants]
     lock = read_lock(found.lock) if found.lock else None
-    return Licences(first.name, tuple(roll_up(found, manifests, lock)))
+    return Licences(first.name, tuple(collect_licences(found, manifests, lock)))

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.output import OutputFile
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.manifest import find_manifest
-from composer.publishing.lock import make_lock, place_of
+from composer.publishing.lock import lock_path, make_lock
 from composer.publishing.verify import VerifyResult
 from composer.publishing.verify import verify as verify_files
 from composer.sources.hub import Hub
 from composer.sources.lock.written import remember_lock, was_written_here
 from composer.sources.resolve import ResolvedBundle, find_bundle
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 
 @dataclass(frozen=True)
-class Locked:
+class LockResult:
     """A lock that was written: where it lies, and how many sources, files and bytes it names."""
 
     path: Path
@@ -36,7 +36,7 @@ def lock(
     sources: Mapping[str, Path] | None = None,
     force: bool = False,
     progress: OnProgress = no_progress,
-) -> Locked:
+) -> LockResult:
     """Write the lock of a bundle: commits, digests, ports and licences, in every variant.
 
     It lies beside the manifest, or in the file `output`, which a bundle that ships or is on the Hub
@@ -51,15 +51,15 @@ def lock(
     if output is None and not _is_own(found):
         message = f"'{bundle}' is not yours to lock in its place: name a file by -o"
         raise ComposerError(Problem("R542", message))
-    path = Path(output) if output else place_of(_manifest(found))
+    path = Path(output) if output else lock_path(_manifest(found))
     target = OutputFile(path, force, was_written_here)
-    progress(Progress("checking", str(bundle)))
+    progress(JobProgress("checking", str(bundle)))
     made = make_lock(found, sources or {})
     target.write(made.bytes)
     remember_lock(made.bytes)
     files = [file for entry in made.model.sources.values() for file in entry.files.values()]
     nbytes = sum(file.size for file in files)
-    return Locked(path, len(made.model.sources), len(files), nbytes)
+    return LockResult(path, len(made.model.sources), len(files), nbytes)
 
 
 def verify(
@@ -78,7 +78,7 @@ def verify(
     Raise ComposerError where there is no lock (S464), or where it or the manifest cannot be read.
     """
     found = find_bundle(bundle, Path(lock) if lock else None, Hub(offline=True))
-    progress(Progress("hashing", str(bundle)))
+    progress(JobProgress("hashing", str(bundle)))
     return verify_files(found, sources or {})
 
 
@@ -89,5 +89,5 @@ def _manifest(bundle: ResolvedBundle) -> Path:
 def _is_own(bundle: ResolvedBundle) -> bool:
     """Return whether a bundle neither ships nor is in the cache of the Hub."""
     folder = (bundle.path if bundle.path.is_dir() else bundle.path.parent).resolve()
-    ships = folder.is_relative_to(shipped("bundles").resolve())
+    ships = folder.is_relative_to(shipped_folder("bundles").resolve())
     return not ships and bundle.repository is None

@@ -54,7 +54,7 @@ def output_format(name: str) -> OutputFormat:
     return loaded
 
 
-def ms(seconds: float) -> int:
+def to_milliseconds(seconds: float) -> int:
     """Return a time in whole milliseconds, rounded once."""
     return round(seconds * 1000)
 
@@ -62,9 +62,9 @@ def ms(seconds: float) -> int:
 def coverage(each: Transcription) -> dict[str, float]:
     """Return how long the audio is, and how much of it was run and was silence: together all."""
     return {
-        "audio": ms(each.audio_seconds) / 1000,
-        "run": ms(each.run_seconds) / 1000,
-        "silent": ms(each.silent_seconds) / 1000,
+        "audio": to_milliseconds(each.audio_seconds) / 1000,
+        "run": to_milliseconds(each.run_seconds) / 1000,
+        "silent": to_milliseconds(each.silent_seconds) / 1000,
     }
 
 
@@ -83,8 +83,8 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
         "coverage": coverage(each),
         "segments": [
             {
-                "start": ms(part.start) / 1000,
-                "end": ms(part.end) / 1000,
+                "start": to_milliseconds(part.start) / 1000,
+                "end": to_milliseconds(part.end) / 1000,
                 "text": part.text,
                 "channel": part.channel,
                 "silent": part.silent,

@@ -23,7 +23,7 @@ Stage = Literal[
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a job is: `done` of `total` steps of a stage, on what it works.
 
     `total` is None where the steps of a stage cannot be counted.
@@ -35,8 +35,8 @@ class Progress:
     total: int | None = None
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[JobProgress], None]
 
 
-def no_progress(_: Progress) -> None:
+def no_progress(_: JobProgress) -> None:
     """Report to nobody."""

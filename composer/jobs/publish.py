@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.jobs.progress import OnProgress, Progress, no_progress
-from composer.publishing.publish import Publication, made_files, prepare, upload, write_made
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
+from composer.publishing.publish import (
+    Publication,
+    generated_files,
+    plan_upload,
+    upload,
+    write_generated,
+)
 from composer.sources.hub import parse_id
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishResult:
     """A bundle on the Hub: what was uploaded, and the address of the commit."""
 
     publication: Publication
@@ -26,7 +32,7 @@ def publish(
     private: bool = False,
     force: bool = False,
     progress: OnProgress = no_progress,
-) -> Published:
+) -> PublishResult:
     """Upload the bundle of a folder to a repository of the Hub, so that others run it by its ID.
 
     `repository` is owner/name; with `private`, one that has to be made is only its owner's. Every
@@ -42,7 +48,7 @@ def publish(
     """
     ready = prepare_publication(folder, repository, progress=progress)
     address = upload_publication(ready, private=private, force=force, progress=progress)
-    return Published(ready, address)
+    return PublishResult(ready, address)
 
 
 def prepare_publication(
@@ -59,8 +65,8 @@ def prepare_publication(
         raise ComposerError(Problem("R542", message))
     if not folder.is_dir():
         raise ComposerError(Problem("R542", f"{folder} is not a folder"))
-    progress(Progress("checking", str(folder)))
-    return prepare(folder, id)
+    progress(JobProgress("checking", str(folder)))
+    return plan_upload(folder, id)
 
 
 def upload_publication(
@@ -74,8 +80,8 @@ def upload_publication(
 
     Raise ComposerError as `publish` does.
     """
-    targets = made_files(ready, force)
-    progress(Progress("uploading", ready.id.repo))
+    targets = generated_files(ready, force)
+    progress(JobProgress("uploading", ready.id.repo))
     address = upload(ready, private)
-    write_made(ready, targets)
+    write_generated(ready, targets)
     return address

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from composer.graph.files import required_files
-from composer.jobs.bundle import AnyBundle, opened
+from composer.jobs.bundle import AnyBundle, open_bundle
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import require_local_files
-from composer.runtime.sandbox import remember
+from composer.runtime.sandbox import remember_loaded
 from composer.sources.hub import RequiredFile, is_downloaded
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullResult:
     """The files of the Hub that a bundle reads, and those of them that were not here before."""
 
     bundle: str
@@ -28,7 +28,7 @@ def pull(
     task: str | None = None,
     dry_run: bool = False,
     trust: bool = False,
-) -> Pulled:
+) -> PullResult:
     """Download and verify the files that a task, or every task, reads, into Hugging Face's cache.
 
     What is here already is verified once. With `dry_run` nothing is fetched. With `trust` the files
@@ -38,7 +38,7 @@ def pull(
     Raise ComposerError where the bundle is refused (any code), where there is no such task (R543),
     or where the network or what it sends is the trouble (S4xx).
     """
-    with opened(bundle) as ready:
+    with open_bundle(bundle) as ready:
         names = _components(ready, task)
         require_local_files(ready.checked, names)
         files = required_files(ready.checked, names)
@@ -48,8 +48,8 @@ def pull(
                 ready.fetch(each)
             files = required_files(ready.checked, names)
             if trust:
-                remember(ready.checked, files)
-        return Pulled(ready.name, tuple(files), missing)
+                remember_loaded(ready.checked, files)
+        return PullResult(ready.name, tuple(files), missing)
 
 
 def _tasks(bundle: Bundle, task: str | None) -> Sequence[str]:

@@ -12,7 +12,7 @@ from composer.core.suggest import listed
 from composer.core.weight_group import WeightGroup
 from composer.graph.checked import Checked
 from composer.jobs.lock import lock
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.manifest.recipes import PrecisionRequest
 from composer.quantization.bundle import plan_bundle, write_bundle
 from composer.quantization.checkpoint import SHARD
@@ -20,7 +20,7 @@ from composer.runtime.opening import BundleOptions
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizeResult:
     """A bundle that was written: its manifest, and each quantized component's weights.
 
     `read` are the bytes of the checkpoints that were read, `nbytes` those of the new bundle.
@@ -43,7 +43,7 @@ def quantize(
     shard: int = SHARD,
     force: bool = False,
     progress: OnProgress = no_progress,
-) -> Quantized:
+) -> QuantizeResult:
     """Write a bundle into a new folder, with the weights of some components quantized.
 
     `precision` has recipes by component, over those of the manifest. The new bundle is complete:
@@ -59,7 +59,7 @@ def quantize(
     require_new(target, force)
     options = bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)
     asked = {**options.precision, **(precision or {})}
-    progress(Progress("checking", str(options.name)))
+    progress(JobProgress("checking", str(options.name)))
     with replace(options, precision=asked).open() as ready:
         ready.fetch()
         checked = ready.checked
@@ -70,14 +70,14 @@ def quantize(
         def done() -> None:
             nonlocal count
             count += 1
-            progress(Progress("quantizing", target.name, count, planned.tensors))
+            progress(JobProgress("quantizing", target.name, count, planned.tensors))
 
         with new_folder(target, force) as part:
             write_bundle(planned, target, part, done)
             lock(part)
             size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         facts = [checked.components[name].facts for name in planned.recipes]
-        return Quantized(
+        return QuantizeResult(
             target / "bundle.yaml",
             planned.weights,
             planned.read,

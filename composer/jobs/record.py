@@ -15,8 +15,8 @@ from composer.comparison.tap import tap, with_floor
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.reading import Source
 from composer.graph.graph import Graph
-from composer.jobs.bundle import AnyBundle, Options, opened
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.bundle import AnyBundle, Options, open_bundle
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import audio_input
 from composer.jobs.transcribe import expand_folders
 from composer.runtime.bundle import Bundle
@@ -51,16 +51,16 @@ def record(
     inputs, clips or options are wrong (R540 to R544), where the audio is split (R549), where the
     floor makes no difference (R546), or one that is no noise (R559).
     """
-    with opened(bundle) as ready:
+    with open_bundle(bundle) as ready:
         name = ready.task(task)
         graph = ready.checked.graphs[name]
         clips = expand_folders(clips)
         runs = [read_inputs(graph, each) for each in _inputs_by_clip(graph, inputs, clips)]
-        progress(Progress("fetching", ready.name))
+        progress(JobProgress("fetching", ready.name))
         dumps = []
         with with_step_logits(ready, name):
             for at, values in enumerate(runs):
-                progress(Progress("running", ready.name, at, len(runs)))
+                progress(JobProgress("running", ready.name, at, len(runs)))
                 dumps.append(_named(tap(ready, name, values, options or {}), clips, at))
     _require_distinct(dumps)
     dump = joined(dumps)
@@ -114,13 +114,13 @@ def measure_floor(
 
     Raise ComposerError as `record` does.
     """
-    with opened(floor) as other:
+    with open_bundle(floor) as other:
         name = other.task(task)
-        progress(Progress("fetching", other.name))
+        progress(JobProgress("fetching", other.name))
         with with_step_logits(other, name):
             clips = []
             for at, clip in enumerate(dump.clips):
-                progress(Progress("running", other.name, at, len(dump.clips)))
+                progress(JobProgress("running", other.name, at, len(dump.clips)))
                 clips.append(_with_noise(clip, other, name, options or {}))
     found = joined(clips)
     if not any(map(_has_noise, clips)):
@@ -149,7 +149,7 @@ def _has_noise(clip: Dump) -> bool:
     return any(stage.floor and stage.floor.l2 for stage in clip.stages.values())
 
 
-def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:
+def with_precision(options: BundleOptions, dtype: str) -> BundleOptions:
     """Return a bundle with every component that has a precision in one dtype."""
     with options.open() as ready:
         known = ready.checked.components
@@ -157,7 +157,7 @@ def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:
     return replace(options, precision=dict.fromkeys(names, dtype))
 
 
-def stepped_graph(bundle: Bundle, task: str | None) -> Graph:
+def replay_graph(bundle: Bundle, task: str | None) -> Graph:
     """Return a task's graph with the replayed steps of its decoders, whose options can be set."""
     return with_steps(bundle.checked).graphs[bundle.task(task)]
 

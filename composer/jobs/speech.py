@@ -13,7 +13,7 @@ from composer.formats.audio.reading import Source
 from composer.graph.graph import Graph, Node
 from composer.jobs.bundle import Options
 from composer.jobs.cut_short import cut_short
-from composer.jobs.progress import OnProgress, Progress
+from composer.jobs.progress import JobProgress, OnProgress
 from composer.jobs.suspicious import suspicions
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import plain_words, with_logprobs
@@ -21,7 +21,7 @@ from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
 from composer.runtime.provenance import describe_run
-from composer.runtime.result import Result, Segment
+from composer.runtime.result import Result, ResultSegment
 
 TASK = "transcribe"
 LANGUAGE = "language"
@@ -58,9 +58,9 @@ class SpeechTask:
 
     def load(self, progress: OnProgress) -> None:
         """Download what the task needs and is not here, and load it."""
-        progress(Progress("fetching", self.bundle.name))
+        progress(JobProgress("fetching", self.bundle.name))
         self.bundle.fetch(self.graph.task)
-        progress(Progress("loading", self.bundle.name))
+        progress(JobProgress("loading", self.bundle.name))
         self.bundle.load(self.graph.task)
 
     @property
@@ -118,7 +118,7 @@ class SpeechTask:
             silent_seconds=sum(each.end - each.start for each in segments if each.silent),
         )
 
-    def _segment(self, result: Result, number: int, each: Segment) -> SpokenSegment:
+    def _segment(self, result: Result, number: int, each: ResultSegment) -> SpokenSegment:
         text = str(each.outputs.get(self.text, ""))
         found = SpokenSegment(each.start, each.end, text, each.channel)
         if each.silent:

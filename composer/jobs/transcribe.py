@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import sole_writer
+from composer.core.output import lock_folder
 from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.formats.audio.suffixes import SUFFIXES, is_clip
 from composer.jobs.aligner import Aligner, aligner_of, in_words
-from composer.jobs.bundle import AnyBundle, Options, opened
+from composer.jobs.bundle import AnyBundle, Options, open_bundle
 from composer.jobs.output_format import output_format
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import speech_task
 from composer.jobs.transcript_folder import TranscriptFolder
 from composer.jobs.transcription import Transcription
@@ -77,10 +77,10 @@ def transcribe(
             logprobs |= output_format(format).logprobs
             writer = TranscriptFolder(Path(folder), output_format(format), force, resume)
             writer.require_distinct(found)
-            stack.enter_context(sole_writer(Path(folder)))
+            stack.enter_context(lock_folder(Path(folder)))
             writer.require_free(found)
-        ready = stack.enter_context(opened(bundle))
-        aligner = aligner_of(stack.enter_context(opened(align))) if align else None
+        ready = stack.enter_context(open_bundle(bundle))
+        aligner = aligner_of(stack.enter_context(open_bundle(align))) if align else None
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         if logprobs:
             speech = speech.with_logprobs()
@@ -91,7 +91,7 @@ def transcribe(
             aligner.load(progress)
         if writer:
             writer.begin()
-        progress(Progress("transcribing", ready.name, 0, len(found)))
+        progress(JobProgress("transcribing", ready.name, 0, len(found)))
         digests: list[str | None] = []
 
         def items() -> Iterator[dict[str, Any]]:
@@ -116,7 +116,7 @@ def transcribe(
                 done[-1] = writer.add(done[-1], digests[number])
             if on_transcription:
                 on_transcription(done[-1])
-            progress(Progress("transcribing", ready.name, len(done), len(found)))
+            progress(JobProgress("transcribing", ready.name, len(done), len(found)))
     return tuple(done)
 
 

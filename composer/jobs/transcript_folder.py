@@ -21,7 +21,7 @@ from composer.core.output import (
 from composer.core.safe_read import RESULTS, read_whole
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
-from composer.jobs.finished_clips import Finished, FinishedClips, text_digest
+from composer.jobs.finished_clips import FinishedClip, FinishedClips, text_digest
 from composer.jobs.output_format import OutputFormat
 from composer.jobs.transcription import Transcription, clip_name
 
@@ -142,7 +142,7 @@ class TranscriptFolder:
         self._replaced.add(name)
         return False
 
-    def _digest_there(self, name: str, was: Finished | None) -> str | None:
+    def _digest_there(self, name: str, was: FinishedClip | None) -> str | None:
         """Return the digest of a clip's transcript that is there, None where there is none."""
         if self.lines:
             return was.written if was and was.written in self._kept else None

@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import write_file
 from composer.manifest.entries import Quantization
 from composer.manifest.manifest import find_manifest, read_document, read_manifest
-from composer.manifest.recipes import Precision
+from composer.manifest.recipes import PrecisionChange
 
 VARIANTS = re.compile(r"^variants:[ \t]*(#.*)?$", re.M)
 
@@ -31,7 +31,7 @@ def add_variant(path: Path, name: str, precision: Mapping[str, str]) -> Path:
     components = read_manifest(file).components
     parts = []
     for each, asked in precision.items():
-        whole = Precision.of(asked).applied(components[each].precision)
+        whole = PrecisionChange.of(asked).applied(components[each].precision)
         parts.append(f"{each}: {{precision: {_text(whole)}}}")
     line = f"  {name}: {{components: {{{', '.join(parts)}}}}}\n"
     text = file.read_text("utf-8")

@@ -54,7 +54,7 @@ class Quantization:
         return title
 
 
-def plain_precision(precision: str | Quantization | None) -> Any:
+def precision_json(precision: str | Quantization | None) -> Any:
     """Return a precision in JSON's types: of a recipe, what it says."""
     if not isinstance(precision, Quantization):
         return precision

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from math import isinf
 from typing import NoReturn
 
-from composer.manifest.tree import At, Event, Report, shortened, whole_number
+from composer.manifest.tree import At, ManifestProblems, ParseEvent, shortened, whole_number
 
 TOKEN = re.compile(
     r"""(?P<string>"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")"""
@@ -22,7 +22,7 @@ CLOSES = {"{": "}", "[": "]"}
 INSIDE = {"{": "a key or '}'", "[": "a value or ']'"}
 
 
-def json_events(text: str, report: Report) -> Iterator[Event]:
+def json_events(text: str, report: ManifestProblems) -> Iterator[ParseEvent]:
     """Yield the events of the one value in `text`; stop at the first thing that is not JSON."""
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     open_: list[str] = []
@@ -38,11 +38,11 @@ def json_events(text: str, report: Report) -> Iterator[Event]:
         if token["mark"]:
             if expected.endswith(f"'{word}'") and word in "}]":
                 open_.pop()
-                yield Event("end", at)
+                yield ParseEvent("end", at)
                 expected = _after(open_)
             elif word in "{[" and expected.startswith("a value"):
                 open_.append(word)
-                yield Event("map" if word == "{" else "list", at)
+                yield ParseEvent("map" if word == "{" else "list", at)
                 expected = INSIDE[word]
             elif word == "," and expected.startswith("','"):
                 expected = "a key" if open_[-1] == "{" else "a value"
@@ -51,10 +51,10 @@ def json_events(text: str, report: Report) -> Iterator[Event]:
             else:
                 _refuse(text, position, at, expected, report)
         elif expected.startswith("a key") and token["string"]:
-            yield Event("value", at, _string(word, at, report))
+            yield ParseEvent("value", at, _string(word, at, report))
             expected = "':'"
         elif expected.startswith("a value"):
-            yield Event("value", at, _scalar(token, at, report))
+            yield ParseEvent("value", at, _scalar(token, at, report))
             expected = _after(open_)
         else:
             _refuse(text, position, at, expected, report)
@@ -78,7 +78,7 @@ def _after(open_: list[str]) -> str:
     return f"',' or '{CLOSES[open_[-1]]}'"
 
 
-def _scalar(token: re.Match[str], at: At, report: Report) -> str | float | bool | None:
+def _scalar(token: re.Match[str], at: At, report: ManifestProblems) -> str | float | bool | None:
     word = token[0]
     if token["string"]:
         return _string(word, at, report)
@@ -97,7 +97,7 @@ def _scalar(token: re.Match[str], at: At, report: Report) -> str | float | bool 
     return WORDS[word]
 
 
-def _string(token: str, at: At, report: Report) -> str:
+def _string(token: str, at: At, report: ManifestProblems) -> str:
     try:
         return str(json.loads(token))
     except json.JSONDecodeError as error:
@@ -105,7 +105,7 @@ def _string(token: str, at: At, report: Report) -> str:
         report.stop("M106", "this escape is not JSON", place, "write a backslash as \\\\")
 
 
-def _refuse(text: str, position: int, at: At, expected: str, report: Report) -> NoReturn:
+def _refuse(text: str, position: int, at: At, expected: str, report: ManifestProblems) -> NoReturn:
     """Raise M106 with what was found in place of `expected`."""
     found = text[position]
     hint = None

@@ -32,12 +32,12 @@ from composer.manifest.format import (
     Recipe,
     TaskModel,
 )
-from composer.manifest.patch import merge
+from composer.manifest.patch import merge_patch
 from composer.manifest.recipes import recipes
 from composer.manifest.rules import check_rules
-from composer.manifest.source import Document, read
-from composer.manifest.task_like import with_whole_tasks
-from composer.manifest.validation_faults import Fault, validation_findings, wrong_type
+from composer.manifest.source import Document, read_document_file
+from composer.manifest.task_like import complete_tasks
+from composer.manifest.validation_faults import Fault, validation_faults, wrong_type
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"
@@ -87,7 +87,7 @@ def find_manifest(path: Path) -> Path:
 
 def read_document(path: Path) -> Document:
     """Read the text of a manifest or of the one in a folder, for all its variants."""
-    return _migrate(read(find_manifest(path)))
+    return _migrate(read_document_file(find_manifest(path)))
 
 
 def read_manifest(
@@ -102,13 +102,13 @@ def read_manifest(
     names = tuple(_variants(document))
     if variant is not None:
         document = _with_variant(document, variant)
-    document, findings = with_whole_tasks(document)
+    document, findings = complete_tasks(document)
     findings += check_rules(document.data)
     model = None
     try:
         model = BundleModel.model_validate(document.data)
     except ValidationError as error:
-        findings += validation_findings(error)
+        findings += validation_faults(error)
     if model is None or findings:
         raise _error(document, findings)
     return _manifest(model, path, document, names, variant)
@@ -157,7 +157,7 @@ def _with_variant(document: Document, variant: str) -> Document:
     for key in ("composer", "variants"):
         patch.pop(key, None)
     span = document.spans.children["variants"].children[variant]
-    data, spans = merge(document.data, patch, document.spans, span)
+    data, spans = merge_patch(document.data, patch, document.spans, span)
     return Document(document.file, data, spans)
 
 

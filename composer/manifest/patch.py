@@ -13,7 +13,7 @@ from composer.manifest.tree import SourceSpan
 WHOLE = ("components", "precision")  # of each component
 
 
-def merge(
+def merge_patch(
     base: Any, patch: Any, at: SourceSpan, patch_at: SourceSpan, path: tuple[str, ...] = ()
 ) -> tuple[Any, SourceSpan]:
     """Return `base` patched by `patch`, and the span of each part of it.
@@ -34,7 +34,7 @@ def merge(
             data.pop(key, None)
             spans.children.pop(key, None)
         else:
-            data[key], spans.children[key] = merge(
+            data[key], spans.children[key] = merge_patch(
                 data.get(key), value, spans.children.get(key, span), span, (*path, key)
             )
     return data, spans

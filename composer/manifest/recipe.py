@@ -22,7 +22,7 @@ from composer.manifest.fields import (
 )
 
 
-class Rule(Strict):
+class RuleModel(Strict):
     """How one group of weights is quantized."""
 
     bits: Maybe[Bits] = Field(None, description="Bits per weight; by default those of the mode.")
@@ -47,7 +47,9 @@ class BaseRecipe(Strict):
     dtype: Maybe[Dtype] = Field(None, description="What it computes in; as stored by default.")
     rules: dict[
         Line,
-        Annotated[Annotated[Bits, Tag(TEXT)] | Annotated[Rule, Tag(OTHER)], Discriminator(tag_of)],
+        Annotated[
+            Annotated[Bits, Tag(TEXT)] | Annotated[RuleModel, Tag(OTHER)], Discriminator(tag_of)
+        ],
     ] = Field(
         default={},
         description="Bits for the weights whose name matches a glob; the last match counts.",
@@ -82,7 +84,7 @@ class BaseRecipe(Strict):
         """Return the rules by glob; what a rule leaves out is the base's, or its own mode's."""
         rules = {}
         for glob, given in self.rules.items():
-            rule = given if isinstance(given, Rule) else Rule(bits=given)
+            rule = given if isinstance(given, RuleModel) else RuleModel(bits=given)
             mode = rule.mode or base.mode
             bits: int | None = rule.bits
             size: int | None = rule.group_size

@@ -12,21 +12,21 @@ from composer.core.suggest import did_you_mean, listed
 from composer.manifest.entries import Quantization, QuantizationRule
 from composer.manifest.fields import Dtype, Line
 from composer.manifest.recipe import BaseRecipe
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 
 DTYPES: tuple[str, ...] = get_args(Dtype)
 STORED = "stored"
 FILE = Path(__file__).with_name("recipes.yaml")
 
 
-class NamedRecipe(BaseRecipe):
+class RecipeModel(BaseRecipe):
     """A recipe of the file, with what it does."""
 
     summary: Line
 
 
 @dataclass(frozen=True)
-class Named:
+class RecipeInfo:
     """A recipe that has a name, and what it does in one line."""
 
     summary: str
@@ -34,12 +34,12 @@ class Named:
 
 
 @cache
-def recipes() -> Mapping[str, Named]:
+def recipes() -> Mapping[str, RecipeInfo]:
     """Return the recipes of the file by name."""
     found = {}
-    for name, data in read(FILE).data.items():
-        model = NamedRecipe.model_validate(data)
-        found[name] = Named(model.summary, replace(model.quantization(), name=name))
+    for name, data in read_document_file(FILE).data.items():
+        model = RecipeModel.model_validate(data)
+        found[name] = RecipeInfo(model.summary, replace(model.quantization(), name=name))
     return found
 
 
@@ -52,7 +52,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Precision:
+class PrecisionChange:
     """What a user asks for: a recipe, or none where weights stay as `stored`, and a dtype.
 
     What is None, or not stored, is left to the manifest.
@@ -62,29 +62,29 @@ class Precision:
     dtype: str | None = None
     stored: bool = False
 
-    def over(self, base: Precision) -> Precision:
+    def over(self, base: PrecisionChange) -> PrecisionChange:
         """Return this, with what it leaves open taken from another."""
         kept = self.recipe is not None or self.stored
         found = self if kept else base
-        return Precision(found.recipe, self.dtype or base.dtype, found.stored)
+        return PrecisionChange(found.recipe, self.dtype or base.dtype, found.stored)
 
     def applied(self, base: str | Quantization | None) -> str | Quantization | None:
         """Return the precision of a component of which the manifest says `base`."""
         if isinstance(base, Quantization):
-            whole = self.over(Precision(base, base.dtype))
+            whole = self.over(PrecisionChange(base, base.dtype))
         else:
-            whole = self.over(Precision(None, base))
+            whole = self.over(PrecisionChange(None, base))
         if whole.recipe is None:
             return whole.dtype
         return replace(whole.recipe, dtype=whole.dtype or whole.recipe.dtype)
 
     @classmethod
-    def of(cls, given: PrecisionRequest) -> Precision:
+    def of(cls, given: PrecisionRequest) -> PrecisionChange:
         """Return what a text or a recipe asks for; raise ValueError for a text that says nothing.
 
         A text is a dtype, a recipe's name, `stored`, or a dtype beside one of those after a comma.
         """
-        if isinstance(given, Precision):
+        if isinstance(given, PrecisionChange):
             return given
         if isinstance(given, Quantization):
             return cls(given, given.dtype)
@@ -94,7 +94,7 @@ class Precision:
         return found
 
     @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Precision:
+    def read(cls, data: Mapping[str, Any]) -> PrecisionChange:
         """Return what `asdict` made of one."""
         recipe = data["recipe"]
         if recipe is not None:
@@ -102,7 +102,7 @@ class Precision:
             recipe = Quantization(**{**recipe, "rules": rules, "keep": tuple(recipe["keep"])})
         return cls(recipe, data["dtype"], data["stored"])
 
-    def _with(self, word: str) -> Precision:
+    def _with(self, word: str) -> PrecisionChange:
         if word in DTYPES and self.dtype is None:
             return replace(self, dtype=word)
         if self.recipe is None and not self.stored:
@@ -119,4 +119,4 @@ class Precision:
         )
 
 
-PrecisionRequest = str | Quantization | Precision
+PrecisionRequest = str | Quantization | PrecisionChange

@@ -21,7 +21,7 @@ def bundle_schema(shipped: bool = False) -> dict[str, Any]:
     `shipped` leaves out those of other packages.
     """
     kinds = {}
-    for name in registry.names():
+    for name in registry.component_names():
         try:
             kind = registry.component(name)
         except Exception:  # another package is broken, whichever way: `use` says so when checked
@@ -29,7 +29,7 @@ def bundle_schema(shipped: bool = False) -> dict[str, Any]:
         if not shipped or kind.__module__.startswith(OURS):
             kinds[name] = kind
     operators = {}
-    for name in registry.operators():
+    for name in registry.operator_names():
         try:
             operator = registry.operator(name)
         except Exception:  # as above
@@ -37,10 +37,10 @@ def bundle_schema(shipped: bool = False) -> dict[str, Any]:
         if not shipped or operator.function.__module__.startswith(OURS):
             operators[name] = operator
     schema = simplify(BundleModel.model_json_schema())
-    schema_kinds.add(schema, kinds)
-    schema_nodes.add(schema, kinds, operators)
-    schema_rules.add(schema, operators)
-    schema_patch.add(schema)
+    schema_kinds.add_kinds(schema, kinds)
+    schema_nodes.add_nodes(schema, kinds, operators)
+    schema_rules.add_rules(schema, operators)
+    schema_patch.add_variants(schema)
     return {
         "$schema": DIALECT,
         "$id": ID,

@@ -9,13 +9,13 @@ from typing import Any
 from composer.core import registry
 from composer.core.component import Component
 from composer.core.family import Family
-from composer.manifest.schema_simplify import any_of, simplify, when
+from composer.manifest.schema_simplify import any_of, if_key, simplify
 
 KEYS = ("weights", "files", "precision", "adapters")
 Kinds = Mapping[str, type[Component]]
 
 
-def add(schema: dict[str, Any], kinds: Kinds) -> None:
+def add_kinds(schema: dict[str, Any], kinds: Kinds) -> None:
     """Let `use` choose what a component's other keys may be."""
     model = schema["$defs"]["ComponentModel"]
     uses = _uses(kinds)
@@ -30,7 +30,7 @@ def add(schema: dict[str, Any], kinds: Kinds) -> None:
         by_contract.setdefault(json.dumps(contract), []).append(name)
     model["allOf"] = []
     for text, names in by_contract.items():
-        model["allOf"].append(when("use", {"enum": sorted(names)}, json.loads(text)))
+        model["allOf"].append(if_key("use", {"enum": sorted(names)}, json.loads(text)))
 
 
 def _uses(kinds: Kinds) -> dict[str, list[type[Component]]]:
@@ -38,7 +38,7 @@ def _uses(kinds: Kinds) -> dict[str, list[type[Component]]]:
     uses = {name: [kind] for name, kind in kinds.items()}
     for name, kind in kinds.items():
         backend, _, family = name.partition(".")
-        if backend in registry.backends():
+        if backend in registry.backend_names():
             uses.setdefault(family, []).append(kind)
     return uses
 

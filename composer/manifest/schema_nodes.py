@@ -17,7 +17,7 @@ from composer.core.component import Component
 from composer.core.operator import Operator
 from composer.core.signature import CALL, Option, Signature
 from composer.manifest.fields import REFERENCE
-from composer.manifest.schema_simplify import any_of, different, simplify, when
+from composer.manifest.schema_simplify import any_of, if_key, simplify, without_duplicates
 
 Kinds = Mapping[str, type[Component]]
 WIRE = {"$ref": "#/$defs/Wire"}
@@ -37,7 +37,7 @@ DEFINITIONS = {
 }
 
 
-def add(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator]) -> None:
+def add_nodes(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator]) -> None:
     """Let `run` choose what `with` takes."""
     model = schema["$defs"]["NodeModel"]
     schema["$defs"] |= DEFINITIONS
@@ -55,11 +55,11 @@ def add(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator])
     }
     conditions = []
     for name, operator in operators.items():
-        conditions.append(when("run", {"const": name}, _call([operator.signature])))
+        conditions.append(if_key("run", {"const": name}, _call([operator.signature])))
     for name, found in methods.items():
-        conditions.append(when("run", {"pattern": rf"\.{name}$"}, _call(found)))
+        conditions.append(if_key("run", {"pattern": rf"\.{name}$"}, _call(found)))
     plain = {"pattern": r"^[^.]*$", "not": {"enum": operator_names}}
-    conditions.append(when("run", plain, _open_call(calls)))
+    conditions.append(if_key("run", plain, _open_call(calls)))
     model["allOf"] = conditions
 
 
@@ -79,7 +79,7 @@ def _call(signatures: list[Signature]) -> dict[str, Any]:
     with_: dict[str, Any] = {"properties": _values(signatures), "additionalProperties": False}
     if needed:
         with_["required"] = sorted(needed)
-    rules = different(dict(rule) for each in signatures for rule in each.option_rules)
+    rules = without_duplicates(dict(rule) for each in signatures for rule in each.option_rules)
     if rules:
         with_["allOf"] = rules
     whole: dict[str, Any] = {"properties": {"with": with_}}

@@ -13,7 +13,7 @@ _LIKE = {"properties": {"like": {"type": "string"}}, "$ref": "#/$defs/TaskPatch"
 KEPT = ("type", "description", "additionalProperties", "propertyNames")
 
 
-def add(schema: dict[str, Any]) -> None:
+def add_variants(schema: dict[str, Any]) -> None:
     """Let each variant be a merge patch of the bundle."""
     definitions = schema["$defs"]
     definitions |= {_name(each): _patch(definitions[each]) for each in PATCHED}

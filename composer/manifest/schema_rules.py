@@ -8,7 +8,7 @@ from typing import Any
 from composer.core.operator import Operator
 from composer.core.ports import DTYPES, KINDS
 from composer.manifest.rules import MAX_TEXT, MOST_VARIANTS, RESERVED, SHORTHAND
-from composer.manifest.schema_simplify import when
+from composer.manifest.schema_simplify import if_key
 
 # Characters of a path's part; neither '.' nor '..' is one.
 _PART = r"(?!\.{1,2}(/|$))[^/\\\x00-\x1f\x7f]+"
@@ -24,7 +24,7 @@ AUDIO_ONLY = ("split", "channel")
 WITHOUT_PORT = ["audio", "text", "ids", "mask", "image"]
 
 
-def add(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
+def add_rules(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
     """Add each rule where it belongs."""
     definitions, properties = schema["$defs"], schema["properties"]
     for model in ("ComponentModel", "LoraAdapter"):
@@ -45,10 +45,10 @@ def add(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
     for expected in node["expect"]["patternProperties"].values():
         expected["pattern"] = EXPECTED
     node["range"] |= {"items": {"type": ["number", "null"]}, "not": {"const": [None, None]}}
-    schema |= _when_tasks()
+    schema |= _tasks_or_graph()
 
 
-def _when_tasks() -> dict[str, Any]:
+def _tasks_or_graph() -> dict[str, Any]:
     """Return that a bundle has either tasks, or the graph and outputs of one."""
     conflicting = [{"required": [key]} for key in SHORTHAND]
     return {
@@ -71,13 +71,15 @@ def _input_rules() -> list[dict[str, Any]]:
     mark = {"enum": [True, False, 0, 1]}
     refused = {"default": False}
     return [
-        when("type", {"const": "tensor"}, {"required": ["port"], "properties": refused}),
-        when("type", {"enum": WITHOUT_PORT}, {"properties": {"port": False}}),
-        when("type", {"enum": ["audio", "image"]}, {"properties": refused}),
-        when("type", {"not": {"const": "audio"}}, {"properties": dict.fromkeys(AUDIO_ONLY, False)}),
-        when("type", {"const": "text"}, _default({"type": "string", "maxLength": MAX_TEXT})),
-        when("type", {"const": "ids"}, _default({"type": "array", "items": whole})),
-        when("type", {"const": "mask"}, _default({"type": "array", "items": mark})),
+        if_key("type", {"const": "tensor"}, {"required": ["port"], "properties": refused}),
+        if_key("type", {"enum": WITHOUT_PORT}, {"properties": {"port": False}}),
+        if_key("type", {"enum": ["audio", "image"]}, {"properties": refused}),
+        if_key(
+            "type", {"not": {"const": "audio"}}, {"properties": dict.fromkeys(AUDIO_ONLY, False)}
+        ),
+        if_key("type", {"const": "text"}, _default({"type": "string", "maxLength": MAX_TEXT})),
+        if_key("type", {"const": "ids"}, _default({"type": "array", "items": whole})),
+        if_key("type", {"const": "mask"}, _default({"type": "array", "items": mark})),
         {"properties": {"port": {"pattern": PORT}}},
     ]
 

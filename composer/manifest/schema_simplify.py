@@ -31,18 +31,18 @@ def simplify(node: Any, *, nulls: bool = False) -> Any:
     return node
 
 
-def when(key: str, is_: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+def if_key(key: str, is_: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     """Return a condition: where a key is there and fits one schema, the whole fits another."""
     return {"if": {"properties": {key: is_}, "required": [key]}, "then": then}
 
 
 def any_of(schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the schema of what one of several is; of a single one, that."""
-    alternatives = different(schemas)
+    alternatives = without_duplicates(schemas)
     return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
 
 
-def different(schemas: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_duplicates(schemas: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return schemas, each once."""
     found: list[dict[str, Any]] = []
     for schema in schemas:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.formats.files import stays_inside
+from composer.formats.files import stays_in_folder
 from composer.manifest.json_events import json_events
-from composer.manifest.tree import Report, SourceSpan, build
+from composer.manifest.tree import ManifestProblems, SourceSpan, build_tree
 from composer.manifest.yaml_events import yaml_events
 
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -48,12 +48,12 @@ class Document:
         return Place(self.file, *((key and span.key) or span.value))
 
 
-def read(path: Path) -> Document:
+def read_document_file(path: Path) -> Document:
     """Read a YAML file, or a JSON file by its extension; raise ComposerError with all problems."""
-    report = Report(str(path))
+    report = ManifestProblems(str(path))
     text = _decode(_read_bytes(path), report)
     events = json_events if path.suffix.lower() == ".json" else yaml_events
-    document = build(events(text, report), report)
+    document = build_tree(events(text, report), report)
     if report.problems:
         raise ComposerError(report.problems)
     hint = "a bundle begins with `composer: 1`"
@@ -68,7 +68,7 @@ def read(path: Path) -> Document:
 def _read_bytes(path: Path) -> bytes:
     """Return the bytes of a regular file within the size limit."""
     try:
-        if not stays_inside(path):  # or the lines of any file would be quoted as unknown keys
+        if not stays_in_folder(path):  # or the lines of any file would be quoted as unknown keys
             hint = "put the file itself there"
             _unreadable(path, "this is a link that leads out of its folder", hint=hint)
         with open(os.open(path, FLAGS), "rb") as file:
@@ -94,7 +94,7 @@ def _unreadable(path: Path, message: str, code: str = "M100", hint: str | None =
     raise ComposerError(Problem(code, message, Place(shown), hint=hint)) from None
 
 
-def _decode(data: bytes, report: Report) -> str:
+def _decode(data: bytes, report: ManifestProblems) -> str:
     """Return text without its byte order mark; refuse what is not text, with its place."""
     encoding = "utf-8"
     for mark, name in ENCODINGS:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from composer.core.suggest import listed, with_nearest
-from composer.manifest.patch import merge
+from composer.manifest.patch import merge_patch
 from composer.manifest.source import Document
 from composer.manifest.tree import MAX_VALUES, shortened
 from composer.manifest.validation_faults import Fault, wrong_type
@@ -15,7 +15,7 @@ from composer.manifest.validation_faults import Fault, wrong_type
 LIKE = "like"
 
 
-def with_whole_tasks(document: Document) -> tuple[Document, list[Fault]]:
+def complete_tasks(document: Document) -> tuple[Document, list[Fault]]:
     """Return the document with each task whole, and what is wrong with a `like`.
 
     A task that is `like` another one above it is that task, patched by its own keys as a variant
@@ -43,7 +43,7 @@ def with_whole_tasks(document: Document) -> tuple[Document, list[Fault]]:
             findings.append(fault)
             continue
         own = {key: value for key, value in task.items() if key != LIKE}
-        whole[name], spans.children[name] = merge(
+        whole[name], spans.children[name] = merge_patch(
             whole[task[LIKE]], own, spans.children[task[LIKE]], span.children[name]
         )
     top = replace(document.spans, children={**document.spans.children, "tasks": spans})

@@ -21,7 +21,7 @@ At = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ParseEvent:
     """One step of a document: a mapping or list begins, one ends, or a single value."""
 
     kind: Literal["map", "list", "end", "value"]
@@ -39,7 +39,7 @@ class SourceSpan:
     children: dict[str | int, SourceSpan] = field(default_factory=dict)
 
 
-class Report:
+class ManifestProblems:
     """Collect the problems of one file; stop when there are too many to be useful."""
 
     def __init__(self, file: str) -> None:
@@ -77,7 +77,7 @@ class _Frame:
             self.container[self.key] = value
 
 
-def whole_number(digits: str, base: int, at: At, report: Report) -> int:
+def whole_number(digits: str, base: int, at: At, report: ManifestProblems) -> int:
     """Read an integer of at most 64 bits, without converting a long one."""
     bare = digits.lstrip("+-").lstrip("0")
     value = int(digits, base) if len(bare) <= 22 and len(digits) <= 200 else LARGEST + 1
@@ -88,7 +88,9 @@ def whole_number(digits: str, base: int, at: At, report: Report) -> int:
     return value
 
 
-def build(events: Iterable[Event], report: Report) -> tuple[Any, SourceSpan] | None:
+def build_tree(
+    events: Iterable[ParseEvent], report: ManifestProblems
+) -> tuple[Any, SourceSpan] | None:
     """Return the data and its spans, or None for an empty document."""
     root: list[Any] = []
     frames = [_Frame(root, SourceSpan((1, 1)), expects_key=False)]
@@ -116,7 +118,7 @@ def build(events: Iterable[Event], report: Report) -> tuple[Any, SourceSpan] | N
     return (root[0], frames[0].span.children[0]) if root else None
 
 
-def _key(event: Event, frame: _Frame, report: Report) -> str | None:
+def _key(event: ParseEvent, frame: _Frame, report: ManifestProblems) -> str | None:
     if event.kind != "value" or not isinstance(event.value, str):
         what = {"map": "a mapping", "list": "a list"}.get(event.kind, _describe_key(event.value))
         report.add("M113", f"a key must be text, not {what}", event.at, "put the key in quotes")
@@ -153,7 +155,7 @@ def _describe_key(value: Any) -> str:
     return f"the number {value}"
 
 
-def _check_text(event: Event, report: Report) -> None:
+def _check_text(event: ParseEvent, report: ManifestProblems) -> None:
     invalid = re.search("[\x00\ud800-\udfff]", event.value)
     if invalid:
         report.add(

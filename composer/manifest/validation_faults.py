@@ -85,7 +85,7 @@ class Fault:
     key: bool = False
 
 
-def validation_findings(
+def validation_faults(
     error: ValidationError,
     model: type[BaseModel] = BundleModel,
     at: tuple[str | int, ...] = (),

@@ -8,7 +8,14 @@ from typing import Any
 
 import yaml
 
-from composer.manifest.tree import TOO_DEEP, At, Event, Report, shortened, whole_number
+from composer.manifest.tree import (
+    TOO_DEEP,
+    At,
+    ManifestProblems,
+    ParseEvent,
+    shortened,
+    whole_number,
+)
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -58,7 +65,7 @@ SYNTAX = (
 )
 
 
-def yaml_events(text: str, report: Report) -> Iterator[Event]:
+def yaml_events(text: str, report: ManifestProblems) -> Iterator[ParseEvent]:
     """Yield the events of the one document in `text`; report what a bundle must not use."""
     tabs = _tabs(text)
     loader = LOADER(text)
@@ -89,7 +96,7 @@ def yaml_events(text: str, report: Report) -> Iterator[Event]:
         loader.dispose()
 
 
-def _translate(event: Any, at: At, report: Report) -> Iterator[Event]:
+def _translate(event: Any, at: At, report: ManifestProblems) -> Iterator[ParseEvent]:
     if isinstance(event, yaml.AliasEvent):
         report.add(
             "M107",
@@ -97,7 +104,7 @@ def _translate(event: Any, at: At, report: Report) -> Iterator[Event]:
             at,
             "write the value out, or make it a variant",
         )
-        yield Event("value", at, f"*{event.anchor} on line {at[0]}:{at[1]}")
+        yield ParseEvent("value", at, f"*{event.anchor} on line {at[0]}:{at[1]}")
         return
     if getattr(event, "anchor", None):
         report.add(
@@ -115,23 +122,23 @@ def _translate(event: Any, at: At, report: Report) -> Iterator[Event]:
     elif isinstance(event, yaml.ScalarEvent):
         plain = not event.style
         value = _resolve(event.value, at, report) if plain else event.value
-        yield Event("value", at, value, plain)
+        yield ParseEvent("value", at, value, plain)
     else:
         yield from _untagged(event, at)
 
 
-def _untagged(event: Any, at: At) -> Iterator[Event]:
+def _untagged(event: Any, at: At) -> Iterator[ParseEvent]:
     if isinstance(event, yaml.ScalarEvent):
-        yield Event("value", at, event.value)
+        yield ParseEvent("value", at, event.value)
     elif isinstance(event, yaml.MappingStartEvent):
-        yield Event("map", at)
+        yield ParseEvent("map", at)
     elif isinstance(event, yaml.SequenceStartEvent):
-        yield Event("list", at)
+        yield ParseEvent("list", at)
     elif isinstance(event, yaml.CollectionEndEvent):
-        yield Event("end", at)
+        yield ParseEvent("end", at)
 
 
-def _resolve(text: str, at: At, report: Report) -> Any:
+def _resolve(text: str, at: At, report: ManifestProblems) -> Any:
     """Return the value of a plain scalar in the YAML 1.2 core schema."""
     if text in CONSTANTS:
         return CONSTANTS[text]
@@ -152,7 +159,9 @@ def _resolve(text: str, at: At, report: Report) -> Any:
     return text if value is None else value
 
 
-def _refuse_syntax(error: yaml.MarkedYAMLError, text: str, at: At, report: Report) -> None:
+def _refuse_syntax(
+    error: yaml.MarkedYAMLError, text: str, at: At, report: ManifestProblems
+) -> None:
     mark = error.problem_mark or error.context_mark
     if "end of stream" in str(error.problem) and error.context_mark:
         mark = error.context_mark
@@ -172,7 +181,7 @@ def _tabs(text: str) -> list[int]:
     return [match.start() for match in re.finditer("\t", text)][::-1]
 
 
-def _check_tabs(tabs: list[int], event: Any, text: str, report: Report) -> None:
+def _check_tabs(tabs: list[int], event: Any, text: str, report: ManifestProblems) -> None:
     """Refuse a tab before or in this event, unless it is in a comment, quotes or a text block."""
     quoted = isinstance(event, yaml.ScalarEvent) and event.style
     start, end = event.start_mark.index, event.end_mark.index

@@ -11,7 +11,7 @@ from composer.manifest import Manifest
 from composer.sources.hub import HubId
 from composer.sources.hub.card import card_of
 from composer.sources.hub.errors import is_network
-from composer.sources.lock import Lock
+from composer.sources.lock import BundleLock
 from composer.sources.resolve import ResolvedBundle
 
 WHOLE, PART, SOURCE = "bundle", "part", "source"
@@ -31,8 +31,8 @@ class LicenceStatement:
     unknown: str | None = None
 
 
-def roll_up(
-    bundle: ResolvedBundle, manifests: Iterable[Manifest], lock: Lock | None = None
+def collect_licences(
+    bundle: ResolvedBundle, manifests: Iterable[Manifest], lock: BundleLock | None = None
 ) -> list[LicenceStatement]:
     """Return every statement of a bundle's editions once; the lock's cards go before the Hub's."""
     found: list[LicenceStatement] = []
@@ -70,7 +70,7 @@ def _sources(bundle: ResolvedBundle, manifest: Manifest) -> Mapping[str, HubId |
 
 
 def _source(
-    bundle: ResolvedBundle, text: str, id: HubId | None, lock: Lock | None
+    bundle: ResolvedBundle, text: str, id: HubId | None, lock: BundleLock | None
 ) -> LicenceStatement:
     if id is None:
         return LicenceStatement(SOURCE, text, None, ("a folder, which has no card",))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from composer.checker import check_variant, recheck
 from composer.checker.lock_differences import source_text
-from composer.checker.lock_entries import edition
+from composer.checker.lock_entries import variant_entry
 from composer.core.location import Location
 from composer.graph.checked import Checked
 from composer.graph.files import component_files, required_files
@@ -18,16 +18,16 @@ from composer.manifest import Manifest
 from composer.manifest.entries import Origin
 from composer.manifest.format import VERSION as FORMAT
 from composer.runtime.loading import require_local_files
-from composer.sources.hub import Snapshot, fetch, snapshot_of
+from composer.sources.hub import Snapshot, download_files, snapshot_of
 from composer.sources.hub.card import card_of
-from composer.sources.lock.digests import hash_again, hub_file, size_of
-from composer.sources.lock.entries import FileEntry, Licences, Lock, LockModel, SourceEntry
+from composer.sources.lock.digests import hub_entry_of, rehash, size_of
+from composer.sources.lock.entries import BundleLock, FileEntry, Licences, LockFile, SourceEntry
 from composer.sources.resolve import ResolvedBundle
 
 Editions = Mapping[str | None, Checked]
 
 
-def make_lock(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Lock:
+def make_lock(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> BundleLock:
     """Check a bundle without and in each variant, and return its lock.
 
     Small files on the Hub are fetched; for the others the listing's digests are used.
@@ -46,12 +46,12 @@ def check_all(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None)
     for key, each in checked.items():
         require_local_files(each, each.components)
         small = [need for need in required_files(each) if need.file.algorithm == "git"]
-        if fetch(small).files:  # headers that were read remotely are not trusted
+        if download_files(small).files:  # headers that were read remotely are not trusted
             checked[key] = recheck(each).raise_if_refused()
     return checked
 
 
-def lock_of(checked: Editions) -> Lock:
+def lock_of(checked: Editions) -> BundleLock:
     """Return the lock of a bundle's editions."""
     entries: dict[str, dict[str, FileEntry]] = {}
     places: dict[str, Snapshot] = {}
@@ -65,10 +65,10 @@ def lock_of(checked: Editions) -> Lock:
                 if place:
                     places[text] = place[0]
     sources = {text: _source(places.get(text), files) for text, files in entries.items()}
-    editions = {key: edition(each) for key, each in checked.items()}
+    editions = {key: variant_entry(each) for key, each in checked.items()}
     manifest = checked[None].manifest
     data = manifest.path.read_bytes()
-    model = LockModel(
+    model = LockFile(
         lock=1,
         composer=version("bundle-composer"),
         format=FORMAT,
@@ -79,10 +79,10 @@ def lock_of(checked: Editions) -> Lock:
         edition=editions.pop(None),
         variants={str(name): entry for name, entry in editions.items()},
     )
-    return Lock(place_of(manifest.path), model)
+    return BundleLock(lock_path(manifest.path), model)
 
 
-def place_of(manifest: Path) -> Path:
+def lock_path(manifest: Path) -> Path:
     """Return the path of a manifest's lock."""
     return manifest.with_suffix(".lock")
 
@@ -107,8 +107,8 @@ def _part(origin: Origin) -> dict[str, str]:
 
 
 def _file(location: Location) -> FileEntry:
-    listed = hub_file(location)
+    listed = hub_entry_of(location)
     if listed and listed.algorithm == "sha256":
         return FileEntry(size=listed.size, sha256=listed.digest)
     assert location.path
-    return FileEntry(size=size_of(location), sha256=hash_again(location.path))
+    return FileEntry(size=size_of(location), sha256=rehash(location.path))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from composer.drawing.mermaid import mermaid
-from composer.drawing.text import size
+from composer.drawing.text import format_bytes
 from composer.graph.graph import Graph
 from composer.publishing.licences import WHOLE, manifest_statements
 from composer.sources.hub import HubId
-from composer.sources.lock.entries import Lock
+from composer.sources.lock.entries import BundleLock
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest
@@ -26,7 +26,7 @@ FEATURES = "feature-extraction"
 SPECIAL = re.compile(r"[\\`*_\[\]<>|#]")
 
 
-def model_card(editions: Editions, lock: Lock, id: HubId) -> str:
+def model_card(editions: Editions, lock: BundleLock, id: HubId) -> str:
     """Return a README.md: summary, graph, commands, licences and files."""
     bundle = editions[None]
     manifest = bundle.manifest
@@ -104,10 +104,10 @@ def _licences(manifest: Manifest) -> str:
     return "\n".join(rows)
 
 
-def _files(lock: Lock) -> str:
+def _files(lock: BundleLock) -> str:
     rows = ["| source | commit | files | bytes | its card states |", "|---|---|---|---|---|"]
     for text, entry in lock.model.sources.items():
-        total = size(sum(file.size for file in entry.files.values()))
+        total = format_bytes(sum(file.size for file in entry.files.values()))
         commit, stated = "-", "-"
         if entry.commit:
             commit, stated = entry.commit[:12], entry.licence.get("license", "not stated")

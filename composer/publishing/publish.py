@@ -11,7 +11,7 @@ from typing import NoReturn
 from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
 from composer.core.output import OutputFile
-from composer.formats.byte_ranges import kind_of
+from composer.formats.byte_ranges import describe_file_mode
 from composer.formats.file_problems import show, show_bare
 from composer.graph.files import component_files
 from composer.manifest import find_manifest
@@ -52,7 +52,7 @@ def upload_size(content: Path | bytes) -> int:
     return content.stat().st_size
 
 
-def prepare(folder: Path, id: HubId) -> Publication:
+def plan_upload(folder: Path, id: HubId) -> Publication:
     """Check and lock the bundle of a folder and make its card; nothing is written.
 
     Raise ComposerError if it is refused, and S468 if others could not fetch what it needs.
@@ -85,7 +85,7 @@ def _require_own(folder: Path, names: Iterable[str]) -> None:
     """Refuse anything but regular files of the folder: a link would upload its target."""
     problems = []
     for name in names:
-        reason = _link_problem(folder, folder / name)
+        reason = _symlink_problem(folder, folder / name)
         if reason:
             message = f"{name} is not uploaded: {reason}"
             hint = "put a copy of the file itself there, or remove it"
@@ -94,7 +94,7 @@ def _require_own(folder: Path, names: Iterable[str]) -> None:
         raise ComposerError(problems)
 
 
-def _link_problem(folder: Path, path: Path) -> str | None:
+def _symlink_problem(folder: Path, path: Path) -> str | None:
     """Return why a path is not a regular file in the folder itself, or None."""
     for part in (path, *path.parents):
         if part == folder:
@@ -104,7 +104,7 @@ def _link_problem(folder: Path, path: Path) -> str | None:
     mode = path.lstat().st_mode
     if stat.S_ISREG(mode):
         return None
-    return f"it is {kind_of(mode)}"
+    return f"it is {describe_file_mode(mode)}"
 
 
 def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
@@ -126,7 +126,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
                 found[path] = location.path
                 beside = location.path.with_name(BESIDE)
                 if location.path.name == "tokenizer.json" and beside.is_file():
-                    reason = _link_problem(folder, beside)
+                    reason = _symlink_problem(folder, beside)
                     if reason:
                         message = f"{BESIDE} is not uploaded: {reason}"
                         problems.append(Problem("S468", message, Place(str(beside))))
@@ -138,7 +138,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
 
 def _difference(location: Location, path: str, folder: Path) -> str | None:
     assert location.path
-    if reason := _link_problem(folder, location.path) or name_problem(path):
+    if reason := _symlink_problem(folder, location.path) or name_problem(path):
         return reason
     try:
         check_file_kind(location, path, external=True)
@@ -147,7 +147,7 @@ def _difference(location: Location, path: str, folder: Path) -> str | None:
     return None
 
 
-def made_files(publication: Publication, force: bool) -> dict[str, OutputFile]:
+def generated_files(publication: Publication, force: bool) -> dict[str, OutputFile]:
     """Return the files that are made, by name; raise R507 for what they would replace.
 
     A card is made where there is none, or one that was made.
@@ -160,7 +160,7 @@ def made_files(publication: Publication, force: bool) -> dict[str, OutputFile]:
     return targets
 
 
-def write_made(publication: Publication, targets: Mapping[str, OutputFile]) -> None:
+def write_generated(publication: Publication, targets: Mapping[str, OutputFile]) -> None:
     """Write the lock and the card into the folder as uploaded."""
     for name, target in targets.items():
         content = publication.files[name]
@@ -176,7 +176,7 @@ def upload(publication: Publication, private: bool) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     repo = publication.id.repo
-    if settings.offline():
+    if settings.is_offline():
         raise_network_error("S499", f"HF_HUB_OFFLINE is set, and {repo} cannot be uploaded")
     adds = []
     for name, content in publication.files.items():

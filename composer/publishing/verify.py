@@ -13,8 +13,8 @@ from composer.core.location import Location
 from composer.formats.file_problems import show
 from composer.manifest import Manifest, Source, read_manifest
 from composer.sources.hub import Hub, settings
-from composer.sources.lock.digests import hash_again
-from composer.sources.lock.entries import FileEntry, Lock, SourceEntry, read_lock
+from composer.sources.lock.digests import rehash
+from composer.sources.lock.entries import BundleLock, FileEntry, SourceEntry, read_lock
 from composer.sources.resolve import ResolvedBundle
 
 
@@ -22,7 +22,7 @@ from composer.sources.resolve import ResolvedBundle
 class VerifyResult:
     """The result of comparing files with a lock: counts, and everything that differs."""
 
-    lock: Lock
+    lock: BundleLock
     files: int
     nbytes: int
     problems: tuple[Problem, ...]
@@ -82,12 +82,14 @@ def _root(
     if text.startswith("hf:"):
         if not (entry.repo and entry.commit):
             return None
-        home = settings.cache() / settings.folder_name(entry.repo)
+        home = settings.cache_folder() / settings.folder_name(entry.repo)
         return home / "snapshots" / entry.commit
     return manifests[0].folder / text
 
 
-def _file_problems(lock: Lock, text: str, root: Path, entry: SourceEntry) -> Iterator[Problem]:
+def _file_problems(
+    lock: BundleLock, text: str, root: Path, entry: SourceEntry
+) -> Iterator[Problem]:
     for inside, file in entry.files.items():
         why = _difference(root / inside, file)
         if why:
@@ -101,7 +103,7 @@ def _difference(path: Path, file: FileEntry) -> str | None:
         size = path.stat().st_size
         if size != file.size:
             return f"{size} bytes, locked {file.size}"
-        digest = hash_again(path)
+        digest = rehash(path)
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
     if digest != file.sha256:

@@ -16,7 +16,7 @@ from composer.formats import Headers
 from composer.formats.packing import Packing
 from composer.graph.checked import Checked
 from composer.graph.files import component_files
-from composer.manifest.entries import Quantization, plain_precision
+from composer.manifest.entries import Quantization, precision_json
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
 from composer.quantization.manifest import manifest_text
 
@@ -129,6 +129,6 @@ def write_bundle(
         (folder / name).mkdir(exist_ok=True)
     text = manifest_text(planned.checked, planned.recipes, target)
     (folder / "bundle.yaml").write_text(text, "utf-8")
-    recipes = {name: plain_precision(recipe) for name, recipe in planned.recipes.items()}
+    recipes = {name: precision_json(recipe) for name, recipe in planned.recipes.items()}
     notes = {"recipes": recipes, "tensors": origins}
     (folder / ORIGINS).write_text(json.dumps(notes, indent=1) + "\n", "utf-8")

@@ -8,23 +8,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import Any, Self
 
-from composer.checker.padding import lengthened
+from composer.checker.padding import clip_length_axes
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
-from composer.core.native_failures import described, is_failure
+from composer.core.native_failures import describe_error, is_failure
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
-from composer.runtime.components import Components
+from composer.runtime.components import LoadedComponents
 from composer.runtime.joining import run_pieces
 from composer.runtime.loading import require_known_ports
 from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
 from composer.runtime.request import RunRequest, plan_run
 from composer.runtime.result import Result
-from composer.runtime.run import Run
+from composer.runtime.run import GraphRun
 from composer.runtime.speech_scores import Detector
-from composer.runtime.split import Piece, split
+from composer.runtime.split import AudioPiece, split_audio
 from composer.runtime.stream import Stream
 
 MOST_KEPT = 4  # results that wait for one before them, of those in flight
@@ -35,7 +35,7 @@ class Bundle:
 
     def __init__(self, checked: Checked, profile: Profile, trust: bool = False) -> None:
         self.profile = profile
-        self._components = Components(checked, profile, trust)
+        self._components = LoadedComponents(checked, profile, trust)
         self._closed = False
         self._gate = Lock()
 
@@ -174,10 +174,10 @@ class Bundle:
         self._components.ensure_loaded(planned.plan.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[planned.plan.graph.task].at
-        lengths = lengthened(planned.plan.graph, self.checked.components)
+        lengths = clip_length_axes(planned.plan.graph, self.checked.components)
 
-        def run(piece: Piece) -> Run:
-            return Run(
+        def run(piece: AudioPiece) -> GraphRun:
+            return GraphRun(
                 plan=planned.plan,
                 components=self._components.by_name,
                 worker=self._components.worker,
@@ -190,7 +190,7 @@ class Bundle:
                 lengthened=lengths,
             )
 
-        pieces = split(planned, self._detector)
+        pieces = split_audio(planned, self._detector)
         return (yield from run_pieces(planned.plan, pieces, run, stream))
 
     def _detector(self, name: str) -> Detector:
@@ -220,4 +220,4 @@ def _result_of(future: Future[Result]) -> Result | ComposerError:
     except BaseException as error:
         if isinstance(error, Exception) or not is_failure(error):
             raise  # a fault of this program, or an interrupt
-        return ComposerError(Problem("R500", f"the run failed: {described(error)}"))
+        return ComposerError(Problem("R500", f"the run failed: {describe_error(error)}"))

@@ -10,7 +10,7 @@ from composer.checker.lock_differences import check_digests
 from composer.core import registry
 from composer.core.component import Component
 from composer.graph.checked import Checked
-from composer.runtime.forks import keep_in_forks
+from composer.runtime.forks import never_free_in_forks
 from composer.runtime.loading import (
     check_memory_budget,
     fetch_files,
@@ -20,10 +20,10 @@ from composer.runtime.loading import (
     try_files,
 )
 from composer.runtime.profile import Profile
-from composer.runtime.worker import Worker, require_same_process
+from composer.runtime.worker import BackendWorker, require_same_process
 
 
-class Components:
+class LoadedComponents:
     """The components in memory by name, and a worker for each backend.
 
     `checked` is the bundle as it was checked last: once more when files have come.
@@ -35,11 +35,11 @@ class Components:
         self.trust = trust
         self.by_name: dict[str, Component] = {}
         self.load_seconds: dict[str, float] = {}
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, BackendWorker] = {}
         self._making = threading.Lock()
         self._loading = threading.Lock()
         self._process = os.getpid()
-        keep_in_forks(self)
+        never_free_in_forks(self)
 
     def ensure_loaded(self, names: Collection[str]) -> None:
         """Load those that are not loaded yet, each backend beside the others."""
@@ -71,11 +71,11 @@ class Components:
         if self.checked.lock:
             check_digests(self.checked, names)
 
-    def worker(self, backend: str) -> Worker:
+    def worker(self, backend: str) -> BackendWorker:
         """Return where a backend's calls happen."""
         with self._making:
             if backend not in self._workers:
-                self._workers[backend] = Worker(registry.backend(backend))
+                self._workers[backend] = BackendWorker(registry.backend(backend))
             return self._workers[backend]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from composer.formats.audio.waveform import Audio, read_only
+from composer.formats.audio.waveform import Audio, as_read_only
 from composer.runtime.speech_scores import MARGIN, SILENT, Span, SpeechScores
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def cut(
                 ahead.skip(stop - start)
             else:
                 source = f"{audio.source} from {start / rate:.2f} s"
-                piece = Audio(read_only(ahead.take(stop - start)), rate, source)
+                piece = Audio(as_read_only(ahead.take(stop - start)), rate, source)
             yield Cut(start / rate, stop / rate, piece, speech)
             start = stop
 

@@ -9,7 +9,7 @@ from weakref import WeakSet
 _kept: WeakSet[object] = WeakSet()
 
 
-def keep_in_forks(loaded: object) -> None:
+def never_free_in_forks(loaded: object) -> None:
     """Never free an object in a fork of this process, nor run what its libraries do at an exit.
 
     Both wait for threads of the libraries, which a fork does not have. The fork ends with its own

@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
-from composer.core.unknown_names import unknown
+from composer.core.unknown_names import unknown_name_problems
 from composer.formats.audio.clip import Clip
 from composer.formats.audio.waveform import Channels
 from composer.formats.image.reading import read_picture
@@ -84,7 +84,7 @@ def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> No
 
 def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that replace a graph's own; raise ComposerError with all that are wrong."""
-    problems = Problems(unknown("feed", feed, graph.values))
+    problems = Problems(unknown_name_problems("feed", feed, graph.values))
     values = {}
     for name in feed.keys() & graph.values.keys():
         port = graph.values[name].port

@@ -12,19 +12,19 @@ import numpy as np
 from composer.core.backend import numpy_dtype
 from composer.core.component import Token
 from composer.core.joined_text import separator
-from composer.runtime.result import Result, Segment
+from composer.runtime.result import Result, ResultSegment
 
 if TYPE_CHECKING:
     from composer.runtime.plan import Plan
-    from composer.runtime.run import Run
-    from composer.runtime.split import Piece
+    from composer.runtime.run import GraphRun
+    from composer.runtime.split import AudioPiece
 
 BETWEEN_CHANNELS = "\n"
 LANGUAGE = "language"  # the output that names the languages, each once
 
 
 def run_pieces(
-    plan: Plan, pieces: Iterable[Piece], run: Callable[[Piece], Run], stream: bool
+    plan: Plan, pieces: Iterable[AudioPiece], run: Callable[[AudioPiece], GraphRun], stream: bool
 ) -> Generator[Token, Any, Result]:
     """Run the pieces, each of which is made in its turn; yield tokens as one run would.
 
@@ -58,17 +58,17 @@ class _Joined:
     """What the pieces gave so far: a result for each that was run, and the place of each."""
 
     plan: Plan
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[ResultSegment] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)  # of each channel
-    _pieces: list[Piece] = field(default_factory=list)
+    _pieces: list[AudioPiece] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
     _taps: dict[str, Any] = field(default_factory=dict)
     _text: str = ""  # the end of what was streamed, and the channel that it is of
     _channel: int = 0
 
     def numbered(
-        self, number: int, piece: Piece, run: Generator[Token, Any, Result]
+        self, number: int, piece: AudioPiece, run: Generator[Token, Any, Result]
     ) -> Generator[Token, Any, Result]:
         """Pass on a piece's tokens with its number, and the separator before its first text."""
         enough, begun = None, False
@@ -91,7 +91,7 @@ class _Joined:
                 run.close()
                 raise
 
-    def add(self, number: int, piece: Piece, result: Result) -> None:
+    def add(self, number: int, piece: AudioPiece, result: Result) -> None:
         """Take in the result of a piece."""
         self.segments += piece.segments(result.outputs)
         for name, value in result.taps.items():
@@ -143,7 +143,7 @@ class _Joined:
         return found
 
 
-def _separator(before: str, after: str, piece: Piece, channel: int) -> str:
+def _separator(before: str, after: str, piece: AudioPiece, channel: int) -> str:
     """Return what stands between a piece's text and the text before it, if there is one."""
     if not before:
         return ""

@@ -8,22 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from composer.checker import recheck
-from composer.checker.lock_differences import licence_problems, skips_probe
+from composer.checker.lock_differences import has_trusted_lock, licence_problems
 from composer.core.child_process import end_children
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.isolation import isolation
 from composer.core.location import Location
-from composer.core.native_failures import described, is_failure
+from composer.core.native_failures import describe_error, is_failure
 from composer.core.placement import TABLES
 from composer.core.problems import Problems
 from composer.core.suggest import listed
-from composer.core.unknown_names import unknown
+from composer.core.unknown_names import unknown_name_problems
 from composer.graph.files import required_files
-from composer.runtime.sandbox import probe, remember
-from composer.runtime.worker import Worker
-from composer.sources.hub import fetch
-from composer.sources.shipped import shipped
+from composer.runtime.sandbox import load_in_sandbox, remember_loaded
+from composer.runtime.worker import BackendWorker
+from composer.sources.hub import download_files
+from composer.sources.shipped import shipped_folder
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -37,7 +37,7 @@ def load_components(
     checked: Checked,
     names: Iterable[str],
     profile: Profile,
-    worker: Callable[[str], Worker],
+    worker: Callable[[str], BackendWorker],
     isolated: bool = False,
 ) -> Mapping[str, tuple[Component, float]]:
     """Load components by name and return each with the seconds that it took.
@@ -69,7 +69,7 @@ def load_component(
     checked: Checked,
     name: str,
     profile: Profile,
-    worker: Callable[[str], Worker],
+    worker: Callable[[str], BackendWorker],
     isolated: bool = False,
 ) -> tuple[Component, float]:
     """Load a component and return it with the seconds that it took; what fails is R504."""
@@ -89,7 +89,7 @@ def load_component(
         if not is_failure(error):
             raise
         place = checked.manifest.place("components", name, key=True)
-        what = described(error)
+        what = describe_error(error)
         message = f"{name} ({known.cls.name}) did not load: {what}"
         raise ComposerError(Problem("R504", message, place)) from error
     return component, time.perf_counter() - began
@@ -146,7 +146,7 @@ def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
     """
     names = list(names)
     for _ in range(ROUNDS):
-        if not fetch(required_files(checked, names)).files:
+        if not download_files(required_files(checked, names)).files:
             return checked
         checked = recheck(checked).raise_if_refused()
         if differ := licence_problems(checked, ask=True):
@@ -161,28 +161,30 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
     With `trust` it is noted as tried; what the user has locked needs no trial.
     """
     names = list(names)
-    if skips_probe(checked):
+    if has_trusted_lock(checked):
         return
     needs = required_files(checked, names)
     if needs and trust:
-        remember(checked, needs)
+        remember_loaded(checked, needs)
     elif needs:
-        probe(checked, names, needs, profile)
+        load_in_sandbox(checked, names, needs, profile)
 
 
 def trusts_files(checked: Checked, trust: bool) -> bool:
     """Return whether the user vouches for all files: by a lock of his own, or by his word."""
-    return trust or skips_probe(checked)
+    return trust or has_trusted_lock(checked)
 
 
 def _ships(location: Location | None) -> bool:
     """Return whether a file is part of this package."""
-    return bool(location and location.path and location.path.is_relative_to(shipped("bundles")))
+    return bool(
+        location and location.path and location.path.is_relative_to(shipped_folder("bundles"))
+    )
 
 
 def check_placement(checked: Checked, profile: Profile) -> None:
     """Refuse a profile that places components that are not there, or by what they do not read."""
-    problems = unknown("place the component", profile.components, checked.components)
+    problems = unknown_name_problems("place the component", profile.components, checked.components)
     for name in profile.components.keys() & checked.components.keys():
         kind = checked.components[name].cls
         for key in profile.components[name].given.keys() - kind.placement_keys:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.checker import check_variant
-from composer.manifest.recipes import Precision, PrecisionRequest
+from composer.manifest.recipes import PrecisionChange, PrecisionRequest
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile
@@ -64,8 +64,8 @@ class BundleOptions:
         found: dict[str, PrecisionRequest] = dict(self.profile.precision)
         for name, given in self.precision.items():
             try:
-                base = found.get(name, Precision())
-                found[name] = Precision.of(given).over(Precision.of(base))
+                base = found.get(name, PrecisionChange())
+                found[name] = PrecisionChange.of(given).over(PrecisionChange.of(base))
             except ValueError:
                 found[name] = given  # the check says what is wrong with it
         return found

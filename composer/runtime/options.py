@@ -8,7 +8,7 @@ from typing import Any
 from composer.checker.adapters import EMBEDDINGS_HINT, differing_embeddings
 from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import ComposerError, Problem
-from composer.core.unknown_names import unknown
+from composer.core.unknown_names import unknown_name_problems
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 
@@ -24,12 +24,12 @@ def read_options(
     checked: Checked, graph: Graph, given: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Return overridden options by node as their types say, with what is wrong about them."""
-    problems = unknown("set options of", given, graph.nodes)
+    problems = unknown_name_problems("set options of", given, graph.nodes)
     read: dict[str, dict[str, Any]] = {}
     for name in given.keys() & graph.nodes.keys():
         node = graph.nodes[name]
         options = node.known_options
-        faults = unknown(f"set on '{name}' the option", given[name], options)
+        faults = unknown_name_problems(f"set on '{name}' the option", given[name], options)
         for key in given[name].keys() & options.keys():
             try:
                 read.setdefault(name, {})[key] = read_option(key, options[key], given[name][key])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import HOST
-from composer.core.ports import Port, alternative, item_bytes
+from composer.core.ports import Port, item_bytes, matching_alternative
 from composer.graph.graph import facts_of, float_of
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     """Return the alternative that is wired, with the dtype that the call needs filled in."""
     assert node.signature is not None
     assert value.port is not None
-    port = alternative(node.signature.inputs[key], value.port)
+    port = matching_alternative(node.signature.inputs[key], value.port)
     assert port is not None
     if port.kind != "tensor" or port.dtype:
         return port

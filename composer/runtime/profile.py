@@ -26,13 +26,13 @@ from composer.core.placement import Placement
 from composer.core.suggest import listed
 from composer.manifest.fields import OTHER, TEXT, tag_of
 from composer.manifest.format import Recipe
-from composer.manifest.recipes import Precision, PrecisionRequest
-from composer.manifest.source import read
-from composer.manifest.validation_faults import validation_findings
+from composer.manifest.recipes import PrecisionChange, PrecisionRequest
+from composer.manifest.source import read_document_file
+from composer.manifest.validation_faults import validation_faults
 
 
 def _readable(text: str) -> str:
-    Precision.of(text)
+    PrecisionChange.of(text)
     return text
 
 
@@ -94,11 +94,11 @@ class Profile:
 
 def read_profile(path: Path) -> Profile:
     """Read a profile from YAML or JSON; raise ComposerError with every problem."""
-    document, model = read(path), _model()
+    document, model = read_document_file(path), _model()
     try:
         file = model.model_validate(document.data)
     except ValidationError as error:
-        findings = validation_findings(error, model)
+        findings = validation_faults(error, model)
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None

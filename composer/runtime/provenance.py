@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
 from composer.graph.files import component_files
-from composer.manifest.entries import plain_precision
-from composer.sources.lock.digests import hub_file, sha256_of
+from composer.manifest.entries import precision_json
+from composer.sources.lock.digests import hub_entry_of, sha256_of
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -68,7 +68,7 @@ def _placement(bundle: Bundle, name: str) -> dict[str, Any]:
     if known.is_family:
         placed["backend"] = known.backend
     placed |= bundle.profile.placement(name, known.cls.placement_keys).given
-    precision = plain_precision(known.spec.precision)
+    precision = precision_json(known.spec.precision)
     if precision:
         placed["precision"] = precision
     return placed
@@ -118,7 +118,7 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
 
 def _digest(location: Location) -> str:
     """Return a file's digest with its algorithm: sha256, or git's for small files of the Hub."""
-    listed = hub_file(location)
+    listed = hub_entry_of(location)
     if listed:
         return f"{listed.algorithm}:{listed.digest}"
     assert location.path is not None

@@ -10,7 +10,7 @@ IGNORED = ("files", "lock")  # of a bundle: its name, variant and manifest are c
 ABSENT = object()
 
 
-def differences(
+def provenance_differences(
     want: Mapping[str, Any], have: Mapping[str, Any], there: str = "in the reference"
 ) -> list[str]:
     """Return a line for each setting that differs between two runs.

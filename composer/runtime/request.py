@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.unknown_names import unknown
+from composer.core.unknown_names import unknown_name_problems
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 from composer.runtime.inputs import check_texts, read_feeds, read_inputs
@@ -53,8 +53,8 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     only = None if request.only is None else set(_names(graph, request.only))
     feed = read_feeds(graph, request.feed)
     options, faults = read_options(checked, graph, request.options)
-    problems = unknown("tap", taps, graph.values)
-    problems += unknown("run only", only or (), graph.nodes)
+    problems = unknown_name_problems("tap", taps, graph.values)
+    problems += unknown_name_problems("run only", only or (), graph.nodes)
     problems += faults
     if problems:
         raise ComposerError(problems)

@@ -10,7 +10,7 @@ from composer.core.suggest import listed
 
 
 @dataclass(frozen=True)
-class Segment:
+class ResultSegment:
     """What one piece of audio gave: its place in the audio in seconds, and its outputs by name.
 
     Pieces of one channel follow one another without a gap, from the first sample to the last. One
@@ -45,7 +45,7 @@ class Result:
     tokens: int
     taps: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[ResultSegment, ...] = ()
     prompt_tokens: int = 0
     audio_seconds: float = 0.0
 

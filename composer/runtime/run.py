@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from composer.core import registry
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.native_failures import described, is_failure
-from composer.core.signature import OUT, gathered
+from composer.core.native_failures import describe_error, is_failure
+from composer.core.signature import OUT, gather_items
 from composer.runtime.result import Result
-from composer.runtime.values import Values
-from composer.runtime.worker import Worker
+from composer.runtime.values import RunValues
+from composer.runtime.worker import BackendWorker
 
 if TYPE_CHECKING:
-    from composer.checker.padding import Lengthened
+    from composer.checker.padding import ClipLengthAxis
     from composer.graph.graph import Conversion
     from composer.runtime.plan import Plan, Step
 
 
 @dataclass
-class Run:
+class GraphRun:
     """One run of a plan over loaded components.
 
     Runs in flight share a `gate`: of their calls one is at work at a time, beside the decoders,
@@ -34,14 +34,14 @@ class Run:
 
     plan: Plan
     components: Mapping[str, Component]
-    worker: Callable[[str], Worker]
+    worker: Callable[[str], BackendWorker]
     place: Callable[..., Place]
     given: Mapping[str, Any]
     feed: frozenset[str]
     taps: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
     gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
-    lengthened: Mapping[str, Lengthened] = field(default_factory=dict)
+    lengthened: Mapping[str, ClipLengthAxis] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     prompt_tokens: int = 0
@@ -50,7 +50,7 @@ class Run:
     zeros: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.values = Values(self.plan.graph, self.worker, self.taps, self.lengthened)
+        self.values = RunValues(self.plan.graph, self.worker, self.taps, self.lengthened)
 
     def result(self, stream: bool) -> Generator[Token, Any, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""
@@ -99,7 +99,7 @@ class Run:
         except BaseException as error:
             if not is_failure(error):
                 raise
-            problem = Problem("R500", f"{node.run} failed: {described(error)}")
+            problem = Problem("R500", f"{node.run} failed: {describe_error(error)}")
             raise ComposerError(self._with_context(step, problem)) from error
         self.timings[node.name] = time.perf_counter() - began - self.paused
 
@@ -147,9 +147,9 @@ class Run:
         options = {**node.options, **self.options.get(node.name, {})}
         if node.component is None:
             operator = registry.operator(node.run)
-            return worker.call(operator, worker.backend, **gathered(given), **options)
+            return worker.call(operator, worker.backend, **gather_items(given), **options)
         method: Callable[..., Any] = getattr(self.components[node.component], node.method)
-        named = {**gathered(given), **node.literals, **options}
+        named = {**gather_items(given), **node.literals, **options}
         assert node.signature is not None
         if not node.signature.streams:
             with self.gate:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.child_process import Child, ChildExited, ChildTimeout, load_limits
 from composer.core.errors import ComposerError, Problem
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.sources.checkpoint import Checkpoint
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
@@ -31,7 +31,7 @@ MEMORY_GONE = 77  # the status of a child that had too little
 TIME_GONE = -signal.SIGXCPU
 
 
-def probe(
+def load_in_sandbox(
     checked: Checked, names: Iterable[str], needs: Iterable[RequiredFile], profile: Profile
 ) -> None:
     """Load the components that read files of the Hub in a child, once per content of the files.
@@ -45,12 +45,12 @@ def probe(
     readers = set(chain.from_iterable(need.components for need in needs))
     tried = [name for name in dict.fromkeys(names) if name in readers]
     if _load_in_child(checked, tried, _request(checked, tried, needs, profile)):
-        remember(checked, needs)
+        remember_loaded(checked, needs)
 
 
-def remember(checked: Checked, needs: list[RequiredFile]) -> None:
+def remember_loaded(checked: Checked, needs: list[RequiredFile]) -> None:
     """Record that these files were loaded in a child."""
-    write_note(_note(checked, needs))
+    write_cache_file(_note(checked, needs))
 
 
 def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
@@ -179,4 +179,4 @@ def _note(checked: Checked, needs: list[RequiredFile]) -> Path:
     parts += sorted(f"{name} {known.cls.name}" for name, known in checked.components.items())
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(checked.manifest.path.read_bytes())
-    return settings.notes() / "probed" / digest.hexdigest()
+    return settings.notes_folder() / "probed" / digest.hexdigest()

@@ -15,11 +15,11 @@ from composer.core import registry
 from composer.core.child_process import answer_questions
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
-from composer.manifest.recipes import Precision
+from composer.manifest.recipes import PrecisionChange
 from composer.runtime.loading import load_component
 from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE
-from composer.runtime.worker import Worker
+from composer.runtime.worker import BackendWorker
 from composer.sources.checkpoint import Checkpoint
 from composer.sources.hub import Hub, parse_id
 from composer.sources.resolve import ResolvedBundle
@@ -79,14 +79,16 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
         ),
         request["variant"],
         sources={name: Path(folder) for name, folder in request["sources"].items()},
-        precision={name: Precision.read(asked) for name, asked in request["precision"].items()},
+        precision={
+            name: PrecisionChange.read(asked) for name, asked in request["precision"].items()
+        },
         backends=request["backends"],
     )
     placed = {name: Placement(**given) for name, given in request["placements"].items()}
-    workers: dict[str, Worker] = {}
+    workers: dict[str, BackendWorker] = {}
 
-    def worker(backend: str) -> Worker:
-        return workers.setdefault(backend, Worker(registry.backend(backend)))
+    def worker(backend: str) -> BackendWorker:
+        return workers.setdefault(backend, BackendWorker(registry.backend(backend)))
 
     return partial(
         load_component,

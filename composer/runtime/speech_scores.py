@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from composer.core.component import Component
     from composer.core.signature import Signature
     from composer.formats.audio.recording import Recording
-    from composer.runtime.worker import Worker
+    from composer.runtime.worker import BackendWorker
 
 # As Silero's own code: speech begins at one score, and ends below another.
 SPEECH, ENDED = 0.5, 0.35
@@ -70,7 +70,7 @@ class Detector:
 
     component: Component
     signature: Signature
-    worker: Worker
+    worker: BackendWorker
 
     def scores(self, audio: Audio | Recording) -> SpeechScores:
         """Score audio, a minute at once; each minute begins a little before it counts."""

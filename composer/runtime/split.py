@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.recording import Recording, Recordings
 from composer.formats.audio.waveform import Audio, Channels
 from composer.runtime.cutting import cut
-from composer.runtime.result import Segment
+from composer.runtime.result import ResultSegment
 from composer.runtime.speech_scores import SILENT, Detector, SpeechScores
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Piece:
+class AudioPiece:
     """The values of one run, the number of its channel, and the text before the next piece.
 
     `start` and `end` are its place in the audio that was cut, in seconds, and `seconds` is how long
@@ -39,14 +39,16 @@ class Piece:
     speech: float | None = None
     notes: tuple[str, ...] = ()
 
-    def segments(self, outputs: Mapping[str, Any]) -> tuple[Segment, ...]:
+    def segments(self, outputs: Mapping[str, Any]) -> tuple[ResultSegment, ...]:
         """Return what it gave with its place; nothing where it has none."""
         if self.start is None:
             return ()
-        return (Segment(self.start, self.end, outputs, self.channel, self.silent, self.speech),)
+        return (
+            ResultSegment(self.start, self.end, outputs, self.channel, self.silent, self.speech),
+        )
 
 
-def split(planned: PlannedRun, detector: Callable[[str], Detector]) -> Iterator[Piece]:
+def split_audio(planned: PlannedRun, detector: Callable[[str], Detector]) -> Iterator[AudioPiece]:
     """Yield the values of each piece: a single one if nothing is split, or nothing is long.
 
     Audio is resampled as a whole, at the rate that its consumers want. Every sample is in one
@@ -75,7 +77,7 @@ class _Splitter:
     channel: int
     detector: Callable[[str], Detector]
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[AudioPiece]:
         left_alone = self.planned.plan.unread | self.planned.feed
         for name, entry in self.planned.plan.graph.inputs.items():
             audio = self.values.get(name)
@@ -84,14 +86,14 @@ class _Splitter:
                 return
         yield self._whole()
 
-    def _cut(self, name: str, entry: Split, audio: Audio | Recording) -> Iterator[Piece]:
+    def _cut(self, name: str, entry: Split, audio: Audio | Recording) -> Iterator[AudioPiece]:
         scores = self.detector(entry.vad).scores(audio) if entry.vad else None
         if isinstance(audio, Audio) and audio.seconds <= entry.seconds:
             yield self._whole(entry.join, scores)
             return
         rate = _rate(self.planned.plan, name) or audio.rate
         for each in cut(audio, rate, entry.seconds, scores, not self.planned.looks_inside):
-            yield Piece(
+            yield AudioPiece(
                 {**self.values, name: each.audio},
                 self.channel,
                 entry.join,
@@ -103,13 +105,13 @@ class _Splitter:
                 audio.notes,
             )
 
-    def _whole(self, join: str = " ", scores: SpeechScores | None = None) -> Piece:
+    def _whole(self, join: str = " ", scores: SpeechScores | None = None) -> AudioPiece:
         """Return a piece that is all there is."""
         audios = [value for value in self.values.values() if isinstance(value, Audio)]
         notes: list[str] = []
         for audio in audios:
             notes += audio.notes
-        piece = Piece(self.values, self.channel, join, notes=tuple(notes))
+        piece = AudioPiece(self.values, self.channel, join, notes=tuple(notes))
         if len(audios) != 1:
             return piece
         seconds = audios[0].seconds

@@ -12,23 +12,23 @@ from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import HOST
 from composer.core.ports import FLOATS
-from composer.runtime.worker import Worker
+from composer.runtime.worker import BackendWorker
 
 if TYPE_CHECKING:
-    from composer.checker.padding import Lengthened
+    from composer.checker.padding import ClipLengthAxis
     from composer.core.ports import Port
     from composer.graph.graph import Graph
 
 
-class Values:
+class RunValues:
     """Values by name; those in `taps` are copied out as they come, before any is dropped."""
 
     def __init__(
         self,
         graph: Graph,
-        worker: Callable[[str], Worker],
+        worker: Callable[[str], BackendWorker],
         taps: Collection[str],
-        lengthened: Mapping[str, Lengthened],
+        lengthened: Mapping[str, ClipLengthAxis],
     ) -> None:
         self.graph = graph
         self.worker = worker
@@ -126,7 +126,7 @@ class Values:
         array = owner.call(owner.backend.to_numpy, value)
         return target.call(target.backend.from_numpy, array, dtype)
 
-    def _owner(self, value: Any) -> Worker:
+    def _owner(self, value: Any) -> BackendWorker:
         """Return the worker of the backend that a tensor lives in."""
         return self.worker(registry.backend_of(value).name)
 

@@ -14,7 +14,7 @@ from composer.core.errors import ComposerError, Problem
 Answer = TypeVar("Answer")
 
 
-class Worker:
+class BackendWorker:
     """Where the calls of one backend happen."""
 
     def __init__(self, backend: Backend) -> None:

@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 from composer.core.errors import ComposerError
 from composer.jobs.align import Alignment, alignment_json
 from composer.jobs.aligner import LANGUAGE, Aligner, read_whole
-from composer.server.errors import ApiError, bad, from_composer
+from composer.server.errors import ApiError, api_error_of, bad_request
 from composer.server.events import while_there, within
-from composer.server.fields import Fields
+from composer.server.fields import FormFields
 from composer.server.pool import Job
-from composer.server.served_models import Models
+from composer.server.served_models import ServedModels
 from composer.server.state import state_of
 from composer.server.transcriptions import received
 
@@ -51,13 +51,13 @@ async def alignments(request: Request) -> Response:
     try:
         made: Alignment = await while_there(request.receive, job, wanted)
     except ComposerError as error:
-        raise from_composer(error) from None
+        raise api_error_of(error) from None
     return JSONResponse(alignment_json(made))
 
 
-def read_alignment(models: Models, pairs: list[tuple[str, str]]) -> AlignmentRequest:
+def read_alignment(models: ServedModels, pairs: list[tuple[str, str]]) -> AlignmentRequest:
     """Read a form's fields; raise ApiError, which names the field, for the first that is wrong."""
-    fields = Fields(pairs)
+    fields = FormFields(pairs)
     name, text, language = (fields.text(each) for each in (MODEL, TEXT, LANGUAGE))
     fields.refuse_unread()
     aligner = models[name].aligner if name else models.aligner
@@ -65,11 +65,11 @@ def read_alignment(models: Models, pairs: list[tuple[str, str]]) -> AlignmentReq
         message = f"{name} is no aligner" if name else "no aligner is served"
         raise ApiError(404, message, param=MODEL, code="not_supported")
     if text is None:
-        raise bad("'text' is missing: what is spoken in the file", TEXT)
+        raise bad_request("'text' is missing: what is spoken in the file", TEXT)
     try:
         aligner.check(language)
         aligner.check(None, transcript=text)
     except ComposerError as error:
         param = LANGUAGE if error.problems[0].code == "R527" else TEXT
-        raise from_composer(error, param) from None
+        raise api_error_of(error, param) from None
     return AlignmentRequest(aligner, text, language)

@@ -21,17 +21,17 @@ from composer.server.middleware import Guard
 from composer.server.page import page
 from composer.server.pool import Pool
 from composer.server.realtime import realtime
-from composer.server.served_models import Models
-from composer.server.settings import Settings
-from composer.server.state import State
+from composer.server.served_models import ServedModels
+from composer.server.settings import ServerSettings
+from composer.server.state import ServerState
 from composer.server.transcriptions import transcriptions, translations
 
 GET, POST = ["GET"], ["POST"]
 
 
-def application(models: Models, settings: Settings) -> Starlette:
+def application(models: ServedModels, settings: ServerSettings) -> Starlette:
     """Return the application that serves models, whose tasks are loaded."""
-    state = State(models, settings, Pool(settings.runs, settings.queue), Metrics())
+    state = ServerState(models, settings, Pool(settings.runs, settings.queue), Metrics())
     state.metrics.watch("composer_queue_depth", "Jobs that wait.", lambda: state.pool.waiting)
     state.metrics.watch("composer_runs_in_flight", "Jobs that run.", lambda: state.pool.running)
     routes = [

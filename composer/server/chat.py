@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from composer.core.errors import ComposerError
 from composer.runtime.result import Result
 from composer.server.chat_request import ChatRequest, read_chat
-from composer.server.errors import from_composer
-from composer.server.events import EventStream, event, first_then, while_there, within
+from composer.server.errors import api_error_of
+from composer.server.events import EventStream, encode_event, first_then, while_there, within
 from composer.server.pool import Job
-from composer.server.state import State, state_of
-from composer.server.transcriptions import failure
+from composer.server.state import ServerState, state_of
+from composer.server.transcriptions import api_error
 from composer.server.uploads import body
 
 IN_BASE64 = 1.4  # of the bytes that are decoded
@@ -45,7 +45,7 @@ async def chat_completions(request: Request) -> Response:
 class _Running:
     """A completion in the pool."""
 
-    state: State
+    state: ServerState
     asked: ChatRequest
     name: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -68,7 +68,7 @@ class _Running:
         try:
             text, result = await while_there(request.receive, self.job, wanted)
         except ComposerError as error:
-            raise from_composer(error, "messages") from None
+            raise api_error_of(error, "messages") from None
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"message": message, "finish_reason": _reason(result), "logprobs": None}
         made = self._object("chat.completion", [{"index": 0, **choice}])
@@ -81,9 +81,9 @@ class _Running:
         try:
             first = await while_there(request.receive, self.job, wanted)
         except ComposerError as error:
-            raise from_composer(error, "messages") from None
+            raise api_error_of(error, "messages") from None
         every = first_then(first, chunks)
-        return EventStream(self.job, every, failure, self.state.settings.keep_alive)
+        return EventStream(self.job, every, api_error, self.state.settings.keep_alive)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         role: dict[str, str] = {"role": "assistant"}
@@ -96,12 +96,12 @@ class _Running:
         yield self._chunk(role, _reason(result))
         usage = self._usage(result)
         if self.asked.usage:
-            yield event({**self._object("chat.completion.chunk", []), "usage": usage})
-        yield event("[DONE]")
+            yield encode_event({**self._object("chat.completion.chunk", []), "usage": usage})
+        yield encode_event("[DONE]")
 
     def _chunk(self, delta: dict[str, str], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return event(self._object("chat.completion.chunk", [choice]))
+        return encode_event(self._object("chat.completion.chunk", [choice]))
 
     def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         named = {"id": self.name, "object": kind, "created": self.created}

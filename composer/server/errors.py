@@ -51,22 +51,22 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
-def bad(message: str, param: str | None, code: str | None = None) -> ApiError:
+def bad_request(message: str, param: str | None, code: str | None = None) -> ApiError:
     """Return a 400 that names the field."""
     return ApiError(400, message, param=param, code=code)
 
 
-def unsupported(message: str, param: str | None) -> ApiError:
+def unsupported_request(message: str, param: str | None) -> ApiError:
     """Return a 400 for what the API has and this server, or this model, has not."""
-    return bad(message, param, "not_supported")
+    return bad_request(message, param, "not_supported")
 
 
-def not_again(status: int, message: str, code: str, kind: str = SERVER) -> ApiError:
+def no_retry_error(status: int, message: str, code: str, kind: str = SERVER) -> ApiError:
     """Return a fault of ours that a client need not try again: it would happen again."""
     return ApiError(status, message, code=code, kind=kind, headers={"x-should-retry": "false"})
 
 
-def from_composer(error: ComposerError, param: str | None = None) -> ApiError:
+def api_error_of(error: ComposerError, param: str | None = None) -> ApiError:
     """Return the error of a job as the API writes it, without the paths of this machine.
 
     What the request was wrong about is a 400 whose `code` is ours, audio that is too long a 413,
@@ -84,5 +84,5 @@ def from_composer(error: ComposerError, param: str | None = None) -> ApiError:
         return ApiError(503, message, code=first.code, kind=SERVER)
     if first.code.startswith(ASKED_WRONGLY):
         about_audio = first.code.startswith("S48")
-        return bad(message, "file" if about_audio else param, first.code)
-    return not_again(500, message, first.code)
+        return bad_request(message, "file" if about_audio else param, first.code)
+    return no_retry_error(500, message, first.code)

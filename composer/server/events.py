@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from composer.server.errors import ApiError, not_again
+from composer.server.errors import ApiError, no_retry_error
 from composer.server.pool import Job
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -19,11 +19,11 @@ KEEP_ALIVE = b": keep-alive\n\n"
 Answer = TypeVar("Answer")
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client left."""
 
 
-def event(data: Any, name: str | None = None) -> bytes:
+def encode_event(data: Any, name: str | None = None) -> bytes:
     """Return one event, whose data is JSON or `[DONE]`."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     lead = f"event: {name}\n" if name else ""
@@ -44,7 +44,7 @@ async def while_there(receive: Receive, job: Job, wanted: Awaitable[Answer]) -> 
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Gone
+        raise ClientGone
     finally:
         gone.cancel()
         if not task.done():
@@ -61,7 +61,7 @@ async def within(seconds: float, job: Job, wanted: Awaitable[Answer]) -> Answer:
             return await wanted
     except TimeoutError:
         job.cancel()
-        raise not_again(503, f"the run took longer than {seconds:g} s", "timeout") from None
+        raise no_retry_error(503, f"the run took longer than {seconds:g} s", "timeout") from None
 
 
 async def first_then(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -130,7 +130,7 @@ class EventStream(Response):
         except StopAsyncIteration:
             return
         except Exception as error:
-            yield event(self._failure(error).body())
+            yield encode_event(self._failure(error).body())
         finally:
             if following:
                 following.cancel()

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable
 
 from composer.core.suggest import did_you_mean
-from composer.server.errors import bad
+from composer.server.errors import bad_request
 
 NESTED = re.compile(r"(?P<name>[^\[\]]+)\[(?P<key>[^\[\]]*)\]")
 
 
-class Fields:
+class FormFields:
     """The fields of a form in the order that they came.
 
     Lists come as several `name[]`, or several `name`; objects as `name[key]`.
@@ -33,7 +33,7 @@ class Fields:
         """Return a field's text; None where it is not there, or empty."""
         values = self.texts(name)
         if len(values) > 1:
-            raise bad(f"'{name}' is given {len(values)} times", name)
+            raise bad_request(f"'{name}' is given {len(values)} times", name)
         return values[0] if values else None
 
     def texts(self, name: str) -> list[str]:
@@ -56,7 +56,9 @@ class Fields:
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise bad(f"'{name}' must be a number from {least:g} to {most:g}, not '{text}'", name)
+            raise bad_request(
+                f"'{name}' must be a number from {least:g} to {most:g}, not '{text}'", name
+            )
         return value
 
     def whole(self, name: str, least: int, most: int) -> int | None:
@@ -65,14 +67,14 @@ class Fields:
         if text is None:
             return None
         if not re.fullmatch(r"\d{1,18}", text) or not least <= int(text) <= most:
-            raise bad(f"'{name}' must be a whole number from {least} to {most}", name)
+            raise bad_request(f"'{name}' must be a whole number from {least} to {most}", name)
         return int(text)
 
     def flag(self, name: str) -> bool:
         """Return true or false, which is the default."""
         text = (self.text(name) or "false").lower()
         if text not in ("true", "false", "1", "0"):
-            raise bad(f"'{name}' must be true or false, not '{text}'", name)
+            raise bad_request(f"'{name}' must be true or false, not '{text}'", name)
         return text in ("true", "1")
 
     def choice(self, name: str, choices: Iterable[str], default: str) -> str:
@@ -82,7 +84,9 @@ class Fields:
         if text not in known:
             near = did_you_mean(text, known)
             hint = f"; {near}" if near else ""
-            raise bad(f"'{name}' is '{text}', and must be one of {', '.join(known)}{hint}", name)
+            raise bad_request(
+                f"'{name}' is '{text}', and must be one of {', '.join(known)}{hint}", name
+            )
         return text
 
     def refuse_unread(self) -> None:
@@ -91,4 +95,6 @@ class Fields:
             if name not in self._read:
                 near = did_you_mean(name, self._read)
                 hint = f"; {near}" if near else ""
-                raise bad(f"there is no field '{name}' here{hint}", name, "unknown_parameter")
+                raise bad_request(
+                    f"there is no field '{name}' here{hint}", name, "unknown_parameter"
+                )

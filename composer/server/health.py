@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from composer.server.metrics import CONTENT_TYPE
-from composer.server.pool import Full
+from composer.server.pool import QueueFull
 from composer.server.state import state_of
 
 
@@ -24,7 +24,7 @@ async def ready(request: Request) -> Response:
         return JSONResponse({"status": "stopping"}, 503)
     try:
         state.pool.require_room()
-    except Full as full:
+    except QueueFull as full:
         return JSONResponse({"status": "busy"}, 503, headers={"retry-after": str(full.seconds)})
     return JSONResponse({"status": "ok"})
 

@@ -15,10 +15,10 @@ from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from composer.core.errors import ComposerError
-from composer.server.errors import ApiError, from_composer, not_again
-from composer.server.events import Gone
-from composer.server.pool import Stopped
-from composer.server.state import State
+from composer.server.errors import ApiError, api_error_of, no_retry_error
+from composer.server.events import ClientGone
+from composer.server.pool import JobStopped
+from composer.server.state import ServerState
 
 PUBLIC = frozenset({"/", "/health", "/ready", "/metrics", "/version"})
 LONGEST_ID = 128
@@ -32,7 +32,7 @@ LOG = logging.getLogger("composer.server")
 class Guard:
     """Let the app answer every request; whatever it raises becomes an error of the API."""
 
-    def __init__(self, app: ASGIApp, state: State, router: Router) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, router: Router) -> None:
         self._app = app
         self._state = state
         self._router = router
@@ -57,7 +57,7 @@ class Guard:
             require_same_origin(request)
             require_key(request, self._state.settings.api_key)
             await self._app(scope, receive, answer)
-        except (Gone, Stopped):
+        except (ClientGone, JobStopped):
             status = status or LEFT
         except Exception as error:
             found = _refusal(error, identity)
@@ -100,9 +100,9 @@ def _refusal(error: Exception, identity: str) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ComposerError):
-        return from_composer(error)
+        return api_error_of(error)
     LOG.error("request %s failed", identity, exc_info=error)
-    return not_again(500, f"the server failed at request {identity}", "internal_error")
+    return no_retry_error(500, f"the server failed at request {identity}", "internal_error")
 
 
 def _request_id(request: Request) -> str:

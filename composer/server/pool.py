@@ -20,7 +20,7 @@ LEAST_WAIT, MOST_WAIT = 1, 60  # seconds of Retry-After
 SHARE = 0.2  # of the last run in the mean of their times
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """The queue is full; after `seconds` there may be room."""
 
     def __init__(self, seconds: int) -> None:
@@ -28,7 +28,7 @@ class Full(Exception):
         self.seconds = seconds
 
 
-class Stopped(Exception):
+class JobStopped(Exception):
     """Nobody wants the result any more."""
 
 
@@ -89,7 +89,7 @@ class Job:
     def require_wanted(self) -> None:
         """Raise Stopped where nobody waits any more."""
         if self.cancelled:
-            raise Stopped
+            raise JobStopped
 
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Call `stop`, from another thread, when nobody waits any more."""
@@ -101,7 +101,7 @@ class Job:
         """Let go of what the run would have read; it will not run."""
         self.cancel()
         self._close()
-        self._put(FAILED, Stopped())
+        self._put(FAILED, JobStopped())
 
     def run(self) -> bool:
         """Run, and pass on the result or what was raised; return whether there is a result."""
@@ -157,7 +157,7 @@ class Pool:
         with self._changed:
             full = self._is_full()
         if full:
-            raise Full(self.retry_after)
+            raise QueueFull(self.retry_after)
 
     def _is_full(self) -> bool:
         return self._count() + self.running >= self.runs + self.queue
@@ -174,7 +174,7 @@ class Pool:
                 self._waiting.append(job)
                 self._changed.notify()
         if full:
-            raise Full(self.retry_after)
+            raise QueueFull(self.retry_after)
         return job
 
     def _take(self) -> None:

@@ -12,14 +12,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from composer.formats.audio.clip import Clip
 from composer.jobs.transcription import Transcription
-from composer.server.errors import ApiError, bad, unsupported
+from composer.server.errors import ApiError, bad_request, unsupported_request
 from composer.server.events import within
 from composer.server.middleware import require_key, require_same_origin
-from composer.server.pool import Job, Stopped
-from composer.server.realtime_session import AudioBuffer, SessionSettings, error_of
-from composer.server.state import State, busy, state_of
+from composer.server.pool import Job, JobStopped
+from composer.server.realtime_session import AudioBuffer, SessionSettings, error_event
+from composer.server.state import ServerState, busy_error, state_of
 from composer.server.transcription_request import TranscriptionRequest
-from composer.server.transcriptions import failure, transcribe_clip, transcription_json
+from composer.server.transcriptions import api_error, transcribe_clip, transcription_json
 
 KEY = "openai-insecure-api-key."  # a subprotocol: a browser cannot set headers
 PROTOCOL = "realtime"
@@ -47,17 +47,19 @@ async def realtime(socket: WebSocket) -> None:
         state.sessions -= 1
 
 
-def _admitted(socket: WebSocket, state: State) -> SessionSettings:
+def _admitted(socket: WebSocket, state: ServerState) -> SessionSettings:
     """Return the settings that a session begins with; raise ApiError."""
     key = next((p[len(KEY) :] for p in socket.scope["subprotocols"] if p.startswith(KEY)), None)
     require_same_origin(socket)
     require_key(socket, state.settings.api_key, key)
     state.require_room()
     if state.sessions >= state.settings.sessions:
-        raise busy(state.pool.retry_after)
+        raise busy_error(state.pool.retry_after)
     intent = socket.query_params.get("intent", "transcription")
     if intent != "transcription":
-        raise unsupported("sessions of this server transcribe: intent=transcription", "intent")
+        raise unsupported_request(
+            "sessions of this server transcribe: intent=transcription", "intent"
+        )
     names = state.models.names
     model = socket.query_params.get("model") or (names[0] if len(names) == 1 else None)
     if model is None:
@@ -69,7 +71,7 @@ def _admitted(socket: WebSocket, state: State) -> SessionSettings:
 class _Session:
     """One connection: its settings, its audio, and the items that are transcribed."""
 
-    def __init__(self, socket: WebSocket, state: State, settings: SessionSettings) -> None:
+    def __init__(self, socket: WebSocket, state: ServerState, settings: SessionSettings) -> None:
         self._socket = socket
         self._state = state
         self._settings = settings
@@ -140,17 +142,19 @@ class _Session:
             elif kind == "input_audio_buffer.commit":
                 self._commit()
             else:
-                raise bad(f"there is no event '{kind}' in a session that transcribes", "type")
+                raise bad_request(
+                    f"there is no event '{kind}' in a session that transcribes", "type"
+                )
         except ApiError as error:
             known = identity if isinstance(identity, str) else None
-            self._send("error", error={**error_of(error), "event_id": known})
+            self._send("error", error={**error_event(error), "event_id": known})
 
     def _updated(self, given: Any) -> SessionSettings:
         found = self._settings.updated(given, self._state.models)
         same = (found.kind, found.rate) == (self._settings.kind, self._settings.rate)
         if self._buffer.data and not same:
             message = "the format cannot change while audio is not committed"
-            raise bad(message, "session.audio.input.format")
+            raise bad_request(message, "session.audio.input.format")
         return found
 
     def _shown(self) -> dict[str, Any]:
@@ -159,7 +163,9 @@ class _Session:
     def _commit(self) -> None:
         """Make an item of the buffer, and transcribe it beside others."""
         if len(self._items) >= OPEN_ITEMS:
-            raise bad(f"{OPEN_ITEMS} items are transcribed already", None, "rate_limit_exceeded")
+            raise bad_request(
+                f"{OPEN_ITEMS} items are transcribed already", None, "rate_limit_exceeded"
+            )
         asked = self._settings.request(self._state.models)
         data = self._buffer.take(self._settings)
         item, before = f"item_{uuid.uuid4().hex[:20]}", self._last
@@ -189,12 +195,12 @@ class _Session:
         try:
             job = self._state.submit(lambda job: transcribe_clip(job, asked, clip), lambda: None)
             made = await within(self._state.settings.run_seconds, job, pieces(job))
-        except Stopped:
+        except JobStopped:
             return
         except Exception as error:
-            found = failure(error)
+            found = api_error(error)
             self._state.metrics.errors.labels(found.code or found.kind).inc()
-            self._send(f"{AUDIO}.failed", **at, error=error_of(found))
+            self._send(f"{AUDIO}.failed", **at, error=error_event(found))
         else:
             self._state.metrics.transcribed(asked.model.name, made)
             made_json = transcription_json(made)
@@ -211,5 +217,5 @@ def _event(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
-        raise bad("an event is a JSON object, sent as text", None)
+        raise bad_request("an event is a JSON object, sent as text", None)
     return event

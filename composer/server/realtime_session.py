@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from composer.core.suggest import did_you_mean, listed
-from composer.server.errors import ApiError, bad, unsupported
-from composer.server.served_models import Models
+from composer.server.errors import ApiError, bad_request, unsupported_request
+from composer.server.served_models import ServedModels
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
 
 LONGEST_APPEND = 15 * 2**20  # characters of base64
@@ -57,24 +57,24 @@ class SessionSettings:
             "include": [],
         }
 
-    def request(self, models: Models) -> TranscriptionRequest:
+    def request(self, models: ServedModels) -> TranscriptionRequest:
         """Return the transcription that it asks for; raise ApiError."""
         return read_transcription(models, list(self.fields))
 
-    def updated(self, given: Any, models: Models) -> SessionSettings:
+    def updated(self, given: Any, models: ServedModels) -> SessionSettings:
         """Return it with what a client sets; raise ApiError, which names the field."""
         session = _keys(given, "session", {"type", "audio", "include"})
         if session.get("type", "transcription") != "transcription":
-            raise unsupported("sessions of this server transcribe", "session.type")
+            raise unsupported_request("sessions of this server transcribe", "session.type")
         if session.get("include"):
-            raise unsupported("nothing more can be included", "session.include")
+            raise unsupported_request("nothing more can be included", "session.include")
         audio = _keys(session.get("audio"), "session.audio", {"input"})
         known = {"format", "transcription", "turn_detection", "noise_reduction"}
         given_input = _keys(audio.get("input"), AT, known)
         for name in ("turn_detection", "noise_reduction"):
             if given_input.get(name) is not None:
                 message = f"there is no {name} here: leave it null, and commit what was said"
-                raise unsupported(message, f"{AT}.{name}")
+                raise unsupported_request(message, f"{AT}.{name}")
         found = self
         if given_input.get("format") is not None:
             found = found._with_format(given_input["format"])
@@ -89,27 +89,29 @@ class SessionSettings:
         kind = format.get("type", self.kind)
         if kind not in RATES:
             message = f"the format is one of {listed(RATES)}"
-            raise bad(message, f"{AT}.format.type")
+            raise bad_request(message, f"{AT}.format.type")
         rate = format.get("rate", RATES[kind][0])
         if rate not in RATES[kind]:
             rates = " or ".join(map(str, RATES[kind]))
-            raise bad(f"the rate of {kind} is {rates}", f"{AT}.format.rate")
+            raise bad_request(f"the rate of {kind} is {rates}", f"{AT}.format.rate")
         return replace(self, kind=kind, rate=rate)
 
     def _with_fields(self, given: Any) -> SessionSettings:
         at = f"{AT}.transcription"
         fields = _keys(given, at, {*TEXTS, *LISTS, "delay"})
         if fields.get("delay") is not None:
-            raise unsupported("text comes as soon as it can: there is no delay", f"{at}.delay")
+            raise unsupported_request(
+                "text comes as soon as it can: there is no delay", f"{at}.delay"
+            )
         pairs = dict.fromkeys(pair for pair in self.fields if pair[0] not in fields)
         for name in (*TEXTS, *LISTS):
             value = fields.get(name)
             several = value if name in LISTS and value is not None else [value]
             if not isinstance(several, list):
-                raise bad(f"'{name}' is a list of texts", f"{at}.{name}")
+                raise bad_request(f"'{name}' is a list of texts", f"{at}.{name}")
             for each in several:
                 if each is not None and not isinstance(each, str):
-                    raise bad(f"'{name}' must be text", f"{at}.{name}")
+                    raise bad_request(f"'{name}' must be text", f"{at}.{name}")
                 if each:
                     pairs[name, each] = None
         return replace(self, fields=tuple(pairs))
@@ -125,30 +127,30 @@ class AudioBuffer:
     def append(self, text: Any, settings: SessionSettings) -> None:
         """Append base64; raise ApiError for what is none, or too much."""
         if not isinstance(text, str) or len(text) > LONGEST_APPEND:
-            raise bad(f"'audio' is base64 of at most {LONGEST_APPEND} characters", "audio")
+            raise bad_request(f"'audio' is base64 of at most {LONGEST_APPEND} characters", "audio")
         try:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise bad("'audio' is no base64", "audio") from None
+            raise bad_request("'audio' is no base64", "audio") from None
         limit = int(self.max_seconds * settings.rate) * settings.sample_bytes
         if len(self.data) + len(data) > limit:
             message = f"the buffer takes {self.max_seconds:g} s: commit or clear it"
-            raise bad(message, "audio", "input_audio_buffer_full")
+            raise bad_request(message, "audio", "input_audio_buffer_full")
         self.data += data
 
     def take(self, settings: SessionSettings) -> bytes:
         """Return what was appended as a WAV file, and empty the buffer; raise ApiError."""
         if not self.data:
             message = "the buffer is empty: append audio before it is committed"
-            raise bad(message, None, "input_audio_buffer_commit_empty")
+            raise bad_request(message, None, "input_audio_buffer_commit_empty")
         if len(self.data) % settings.sample_bytes:
-            raise bad("the buffer ends inside a sample", None, "input_audio_buffer_odd")
+            raise bad_request("the buffer ends inside a sample", None, "input_audio_buffer_odd")
         data = bytes(self.data)
         self.data.clear()
-        return wav(data, settings.kind, settings.rate)
+        return wav_bytes(data, settings.kind, settings.rate)
 
 
-def wav(data: bytes, kind: str, rate: int) -> bytes:
+def wav_bytes(data: bytes, kind: str, rate: int) -> bytes:
     """Return mono samples as a WAV file."""
     code, bits = CODES[kind]
     size = bits // 8
@@ -162,17 +164,17 @@ def _keys(given: Any, at: str, known: set[str]) -> Mapping[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise bad(f"'{at}' must be an object", at)
+        raise bad_request(f"'{at}' must be an object", at)
     for key in given:
         if key not in known:
             near = did_you_mean(key, known)
             hint = f"; {near}" if near else ""
             message = f"there is no '{key}' in {at}{hint}"
-            raise bad(message, f"{at}.{key}", "unknown_parameter")
+            raise bad_request(message, f"{at}.{key}", "unknown_parameter")
     return given
 
 
-def error_of(error: ApiError, event: str | None = None) -> dict[str, Any]:
+def error_event(error: ApiError, event: str | None = None) -> dict[str, Any]:
     """Return an error as events have it."""
     found: dict[str, Any] = error.body()["error"]
     return {**found, "event_id": event} if event is not None else found

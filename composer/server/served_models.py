@@ -12,7 +12,7 @@ from typing import Any
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 from composer.jobs.aligner import Aligner, aligner_of
-from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.runtime.bundle import Bundle
 from composer.server.errors import ApiError
 
@@ -20,7 +20,7 @@ OWNER = "composer"
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A bundle under the name that clients call it by."""
 
     name: str
@@ -46,11 +46,11 @@ class Served:
         }
 
 
-class Models:
+class ServedModels:
     """All bundles that are served."""
 
-    def __init__(self, served: Iterable[Served]) -> None:
-        self._by_name: dict[str, Served] = {}
+    def __init__(self, served: Iterable[ServedModel]) -> None:
+        self._by_name: dict[str, ServedModel] = {}
         for each in served:
             if each.name in self._by_name:
                 hint = "give one another name: composer serve NAME=BUNDLE"
@@ -58,7 +58,7 @@ class Models:
                 raise ComposerError(problem)
             self._by_name[each.name] = each
 
-    def __iter__(self) -> Iterator[Served]:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._by_name.values())
 
     @property
@@ -66,7 +66,7 @@ class Models:
         """Return the names of all."""
         return list(self._by_name)
 
-    def __getitem__(self, name: str) -> Served:
+    def __getitem__(self, name: str) -> ServedModel:
         """Return the model of a name; raise ApiError 404 where there is none."""
         if name not in self._by_name:
             message = f"there is no model '{name}'; this server has {listed(self.names)}"
@@ -81,9 +81,9 @@ class Models:
     def load(self, progress: OnProgress = no_progress) -> None:
         """Download what is not here, and load every task of every bundle."""
         for each in self:
-            progress(Progress("fetching", each.name))
+            progress(JobProgress("fetching", each.name))
             each.bundle.fetch()
-            progress(Progress("loading", each.name))
+            progress(JobProgress("loading", each.name))
             each.bundle.load()
 
     def close(self) -> None:

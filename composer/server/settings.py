@@ -8,7 +8,7 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """The limits of a server, of sizes in bytes and of times in seconds.
 
     `runs` requests run at once and `queue` more wait; the next is answered 429. An upload of more

@@ -9,17 +9,17 @@ from starlette.requests import HTTPConnection
 
 from composer.server.errors import SERVER, ApiError
 from composer.server.metrics import Metrics
-from composer.server.pool import Full, Job, Pool, Work
-from composer.server.served_models import Models
-from composer.server.settings import Settings
+from composer.server.pool import Job, Pool, QueueFull, Work
+from composer.server.served_models import ServedModels
+from composer.server.settings import ServerSettings
 
 
 @dataclass
-class State:
+class ServerState:
     """The models, the pool that runs jobs, the limits, what is counted; whether it is stopping."""
 
-    models: Models
-    settings: Settings
+    models: ServedModels
+    settings: ServerSettings
     pool: Pool
     metrics: Metrics
     stopping: bool = False
@@ -35,10 +35,10 @@ class State:
             )  # fmt: skip
         try:
             self.pool.require_room()
-        except Full as full:
-            raise busy(full.seconds) from None
+        except QueueFull as full:
+            raise busy_error(full.seconds) from None
         if self.uploads >= self.settings.uploads:
-            raise busy(self.pool.retry_after)
+            raise busy_error(self.pool.retry_after)
 
     def submit(self, work: Work, close: Callable[[], None]) -> Job:
         """Return the job that will run `work`; raise ApiError 429 where the queue is full.
@@ -47,11 +47,11 @@ class State:
         """
         try:
             return self.pool.submit(work, close)
-        except Full as full:
-            raise busy(full.seconds) from None
+        except QueueFull as full:
+            raise busy_error(full.seconds) from None
 
 
-def busy(seconds: int) -> ApiError:
+def busy_error(seconds: int) -> ApiError:
     """Return the refusal of a server that has enough to do."""
     message = f"the server has as many requests as it takes; try again in {seconds} s"
     headers = {"retry-after": str(seconds)}
@@ -59,7 +59,7 @@ def busy(seconds: int) -> ApiError:
     return ApiError(429, message, code=code, kind="requests", headers=headers)
 
 
-def state_of(connection: HTTPConnection) -> State:
+def state_of(connection: HTTPConnection) -> ServerState:
     """Return the state of the server that a request came to."""
-    state: State = connection.app.state.composer
+    state: ServerState = connection.app.state.composer
     return state

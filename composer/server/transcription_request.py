@@ -12,9 +12,9 @@ from composer.core.languages import in_spelling_of
 from composer.graph.graph import Graph
 from composer.jobs.aligner import Aligner
 from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
-from composer.server.errors import ApiError, bad, from_composer, unsupported
-from composer.server.fields import Fields
-from composer.server.served_models import Models, Served
+from composer.server.errors import ApiError, api_error_of, bad_request, unsupported_request
+from composer.server.fields import FormFields
+from composer.server.served_models import ServedModel, ServedModels
 
 TRANSLATE = "translate"
 CONTEXT = "context"
@@ -29,7 +29,7 @@ SPEAKERS = ("known_speaker_names", "known_speaker_references")
 class TranscriptionRequest:
     """A transcription that can run: its task, how it is written, and what times its words."""
 
-    model: Served
+    model: ServedModel
     speech: SpeechTask
     format: str
     stream: bool
@@ -37,13 +37,13 @@ class TranscriptionRequest:
 
 
 def read_transcription(
-    models: Models, pairs: list[tuple[str, str]], *, translate: bool = False
+    models: ServedModels, pairs: list[tuple[str, str]], *, translate: bool = False
 ) -> TranscriptionRequest:
     """Read a form's fields; raise ApiError, which names the field, for the first that is wrong."""
-    fields = Fields(pairs)
+    fields = FormFields(pairs)
     name = fields.text("model")
     if name is None:
-        raise bad(f"'model' is missing; this server has {', '.join(models.names)}", "model")
+        raise bad_request(f"'model' is missing; this server has {', '.join(models.names)}", "model")
     model = models[name]
     graph = _graph(model, fields, translate)
     inputs = {**_language(model, graph, fields), **_context(model, graph, fields)}
@@ -58,7 +58,7 @@ def read_transcription(
     return TranscriptionRequest(model, speech, format, stream, aligner)
 
 
-def _graph(model: Served, fields: Fields, translate: bool) -> Graph:
+def _graph(model: ServedModel, fields: FormFields, translate: bool) -> Graph:
     """Return the task that is asked for: one that translates, or transcribes."""
     tasks = model.bundle.tasks
     named = fields.text("task")
@@ -70,26 +70,26 @@ def _graph(model: Served, fields: Fields, translate: bool) -> Graph:
     try:
         return speech_graph(model.bundle, named)
     except ComposerError as error:
-        raise from_composer(error, "task" if named else "model") from None
+        raise api_error_of(error, "task" if named else "model") from None
 
 
-def _language(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
+def _language(model: ServedModel, graph: Graph, fields: FormFields) -> dict[str, str]:
     named, several = fields.text(LANGUAGE), fields.texts("languages")
     param = LANGUAGE if named else "languages"
     if named and several:
-        raise bad("give 'language' or 'languages', not both", "languages")
+        raise bad_request("give 'language' or 'languages', not both", "languages")
     if len(several) > 1:
         message = f"{model.name} takes one language, or none where it finds out by itself"
-        raise unsupported(message, param)
+        raise unsupported_request(message, param)
     language = named or next(iter(several), None)
     if language is None:
         return {}
     if LANGUAGE not in graph.inputs:
-        raise unsupported(f"{model.name} takes no language: leave it out", param)
+        raise unsupported_request(f"{model.name} takes no language: leave it out", param)
     return {LANGUAGE: in_spelling_of(language, str(graph.inputs[LANGUAGE].default or ""))}
 
 
-def _context(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
+def _context(model: ServedModel, graph: Graph, fields: FormFields) -> dict[str, str]:
     """Return the prompt and the words to expect, which are one input of a bundle."""
     given = {"prompt": fields.text("prompt"), "hotwords": fields.text("hotwords")}
     given["keywords"] = ", ".join(fields.texts("keywords"))
@@ -97,69 +97,75 @@ def _context(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
     if not named:
         return {}
     if CONTEXT not in graph.inputs:
-        raise unsupported(f"{model.name} takes no words to expect", next(iter(named)))
+        raise unsupported_request(f"{model.name} takes no words to expect", next(iter(named)))
     return {CONTEXT: "\n".join(named.values())}
 
 
-def _format(fields: Fields) -> tuple[str, bool]:
+def _format(fields: FormFields) -> tuple[str, bool]:
     format = fields.choice("response_format", FORMATS, "json")
     if format == "diarized_json":
-        raise unsupported("there are no speakers in what this model gives", "response_format")
+        raise unsupported_request(
+            "there are no speakers in what this model gives", "response_format"
+        )
     stream = fields.flag("stream")
     if stream and format not in STREAMED:
         message = f"a stream gives events with text, not {format}: leave out one of the two"
-        raise unsupported(message, "stream")
+        raise unsupported_request(message, "stream")
     return format, stream
 
 
 def _aligner(
-    models: Models, model: Served, fields: Fields, format: str, language: str | None
+    models: ServedModels, model: ServedModel, fields: FormFields, format: str, language: str | None
 ) -> Aligner | None:
     """Return what times words, where that is asked for: the model itself, or the first that can."""
     wanted = fields.texts(GRANULARITIES)
     for each in wanted:
         if each not in ("word", "segment"):
-            raise bad(f"'{each}' is no granularity: there are word and segment", GRANULARITIES)
+            raise bad_request(
+                f"'{each}' is no granularity: there are word and segment", GRANULARITIES
+            )
     if wanted and format != "verbose_json":
         message = f"{GRANULARITIES} go with response_format=verbose_json alone"
-        raise bad(message, GRANULARITIES)
+        raise bad_request(message, GRANULARITIES)
     if "word" not in wanted:
         return None
     aligner = model.aligner or models.aligner
     if aligner is None:
         message = "times of words need an aligner, and none is served; there are segments"
-        raise unsupported(f"{message}: composer serve MODEL aligner-mini", GRANULARITIES)
+        raise unsupported_request(f"{message}: composer serve MODEL aligner-mini", GRANULARITIES)
     try:
         aligner.check(language)
     except ComposerError as error:
-        raise from_composer(error, GRANULARITIES) from None
+        raise api_error_of(error, GRANULARITIES) from None
     return aligner
 
 
-def _refuse(model: Served, fields: Fields) -> None:
+def _refuse(model: ServedModel, fields: FormFields) -> None:
     """Refuse what the API has and the model has not, by name."""
     for each in fields.texts("include"):
-        raise unsupported(f"'{each}' cannot be included by {model.name}", "include")
+        raise unsupported_request(f"'{each}' cannot be included by {model.name}", "include")
     for name in SPEAKERS:
         if fields.texts(name):
-            raise unsupported(f"{model.name} knows no speakers", name)
+            raise unsupported_request(f"{model.name} knows no speakers", name)
     strategy = _strategy(fields)
     if strategy not in (None, "auto"):
         message = f"{model.name} cuts long audio by its own rule, which 'auto' is"
-        raise unsupported(message, "chunking_strategy")
+        raise unsupported_request(message, "chunking_strategy")
 
 
-def _strategy(fields: Fields) -> str | None:
+def _strategy(fields: FormFields) -> str | None:
     text, keys = fields.text("chunking_strategy"), fields.keys("chunking_strategy")
     if text and text.startswith("{"):
         try:
             keys = json.loads(text)
         except (ValueError, RecursionError):
-            raise bad("'chunking_strategy' is no JSON object", "chunking_strategy") from None
+            raise bad_request(
+                "'chunking_strategy' is no JSON object", "chunking_strategy"
+            ) from None
     return str(keys.get("type", "")) if keys else text
 
 
-def _options(fields: Fields) -> dict[str, Any]:
+def _options(fields: FormFields) -> dict[str, Any]:
     found = {
         "temperature": fields.number("temperature", 0, 1),
         "seed": fields.whole("seed", 0, 2**63 - 1),
@@ -169,20 +175,20 @@ def _options(fields: Fields) -> dict[str, Any]:
 
 
 def _speech(
-    model: Served, graph: Graph, inputs: Mapping[str, str], options: Mapping[str, Any]
+    model: ServedModel, graph: Graph, inputs: Mapping[str, str], options: Mapping[str, Any]
 ) -> SpeechTask:
     """Prepare the task; nothing of it is loaded or run."""
     try:
         speech = speech_task(model.bundle, graph.task, inputs, {})
     except ComposerError as error:
-        raise from_composer(error, LANGUAGE if LANGUAGE in inputs else "model") from None
+        raise api_error_of(error, LANGUAGE if LANGUAGE in inputs else "model") from None
     for name in options:
         if speech.option(name) is None:
-            raise unsupported(f"{model.name} has no {name}", name)
+            raise unsupported_request(f"{model.name} has no {name}", name)
     if not options:
         return speech
     assert speech.decoder is not None
     try:
         return speech_task(model.bundle, graph.task, inputs, {speech.decoder.name: options})
     except ComposerError as error:
-        raise from_composer(error, next(iter(options))) from None
+        raise api_error_of(error, next(iter(options))) from None

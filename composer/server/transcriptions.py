@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from composer.core.errors import ComposerError
 from composer.core.languages import NAMES, in_spelling_of
 from composer.formats.audio.clip import Clip
-from composer.jobs.output_format import ms, output_format
-from composer.jobs.output_formats.verbose_json import usage, verbose
+from composer.jobs.output_format import output_format, to_milliseconds
+from composer.jobs.output_formats.verbose_json import usage, verbose_object
 from composer.jobs.spoken_stream import SpokenStream
 from composer.jobs.transcription import SpokenSegment, Transcription
-from composer.server.errors import ApiError, bad, from_composer, not_again
-from composer.server.events import EventStream, event, first_then, while_there, within
+from composer.server.errors import ApiError, api_error_of, bad_request, no_retry_error
+from composer.server.events import EventStream, encode_event, first_then, while_there, within
 from composer.server.pool import Job
-from composer.server.state import State, state_of
+from composer.server.state import ServerState, state_of
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
 from composer.server.uploads import UploadForm, read_form
 
@@ -44,7 +44,7 @@ async def _answer(request: Request, translate: bool) -> Response:
     read = partial(read_transcription, state.models, translate=translate)
     asked, form, file = await received(request, read)
     try:
-        run = Running(state, asked, form, file)
+        run = RunningTranscription(state, asked, form, file)
     except BaseException:
         form.close()
         raise
@@ -76,7 +76,7 @@ async def received(
     try:
         asked = read(form.fields)
         if form.file is None:
-            raise bad("'file' is missing: the audio", "file")
+            raise bad_request("'file' is missing: the audio", "file")
     except BaseException:
         form.close()
         raise
@@ -84,10 +84,10 @@ async def received(
 
 
 @dataclass
-class Running:
+class RunningTranscription:
     """A transcription in the pool; its file is closed at the end of the run."""
 
-    state: State
+    state: ServerState
     asked: TranscriptionRequest
     form: UploadForm
     file: BinaryIO
@@ -106,7 +106,7 @@ class Running:
         try:
             made: Transcription = await while_there(request.receive, self.job, wanted)
         except ComposerError as error:
-            raise from_composer(error) from None
+            raise api_error_of(error) from None
         self._count(made)
         return made
 
@@ -122,10 +122,10 @@ class Running:
         try:
             first = await while_there(request.receive, self.job, wanted)
         except ComposerError as error:
-            raise from_composer(error) from None
+            raise api_error_of(error) from None
 
         every = first_then(first, events)
-        return EventStream(self.job, every, failure, self.state.settings.keep_alive)
+        return EventStream(self.job, every, api_error, self.state.settings.keep_alive)
 
     async def _events(self) -> AsyncIterator[bytes]:
         first = True
@@ -133,15 +133,19 @@ class Running:
             if first:
                 self.state.metrics.first.labels(self.asked.model.name).observe(self.job.age)
                 first = False
-            yield event({"type": DELTA, "delta": piece}, DELTA)
+            yield encode_event({"type": DELTA, "delta": piece}, DELTA)
         made: Transcription = self.job.result
         self._count(made)
         more = {"segments": [_segment(each) for each in made.segments]}
-        yield event({"type": END, **transcription_json(made), **more}, END)
+        yield encode_event({"type": END, **transcription_json(made), **more}, END)
 
 
 def _segment(each: SpokenSegment) -> dict[str, Any]:
-    return {"start": ms(each.start) / 1000, "end": ms(each.end) / 1000, "text": each.text}
+    return {
+        "start": to_milliseconds(each.start) / 1000,
+        "end": to_milliseconds(each.end) / 1000,
+        "text": each.text,
+    }
 
 
 def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transcription:
@@ -158,13 +162,13 @@ def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transc
     return made
 
 
-def failure(error: Exception) -> ApiError:
+def api_error(error: Exception) -> ApiError:
     """Return what a run failed with as the API writes it."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ComposerError):
-        return from_composer(error)
-    return not_again(500, "the run failed", "internal_error")
+        return api_error_of(error)
+    return no_retry_error(500, "the run failed", "internal_error")
 
 
 def _warnings(made: Transcription) -> list[str]:
@@ -196,5 +200,5 @@ def _written(asked: TranscriptionRequest, made: Transcription) -> Response:
         text = file(made) or ""
         return PlainTextResponse(text)
     if asked.format == "verbose_json":
-        return JSONResponse(verbose(made))
+        return JSONResponse(verbose_object(made))
     return JSONResponse(transcription_json(made))

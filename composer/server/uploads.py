@@ -14,8 +14,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from composer.server.errors import ApiError, bad
-from composer.server.settings import Settings
+from composer.server.errors import ApiError, bad_request
+from composer.server.settings import ServerSettings
 
 MAX_FIELDS = 100
 MAX_TEXT = 64 * 1024
@@ -44,7 +44,7 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, message, param=FILE, code="file_too_large")
 
 
-async def body(request: Request, limit: int, settings: Settings) -> AsyncIterator[bytes]:
+async def body(request: Request, limit: int, settings: ServerSettings) -> AsyncIterator[bytes]:
     """Yield the body as it comes; raise ApiError 413 past the limit, 408 where it is too slow."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -73,7 +73,7 @@ def _too_slow() -> ApiError:
     return ApiError(408, message, code="timeout", headers={"connection": "close"})
 
 
-async def read_form(request: Request, settings: Settings, check: Check) -> UploadForm:
+async def read_form(request: Request, settings: ServerSettings, check: Check) -> UploadForm:
     """Read a form; `check` is called with the fields before the file is read, if they come first.
 
     Raise ApiError for what is not a form, or too large, or too slow; what was written of the file
@@ -81,7 +81,7 @@ async def read_form(request: Request, settings: Settings, check: Check) -> Uploa
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise bad("the body must be multipart/form-data with a boundary", None)
+        raise bad_request("the body must be multipart/form-data with a boundary", None)
     form = UploadForm()
     try:
         reader = _Reader(form, check)
@@ -92,10 +92,10 @@ async def read_form(request: Request, settings: Settings, check: Check) -> Uploa
                 raise _too_large(settings.max_upload)
         parser.finalize()
         if not reader.ended:
-            raise bad("the form ends before its last boundary", None)
+            raise bad_request("the form ends before its last boundary", None)
     except FormParserError as error:
         form.close()
-        raise bad(f"the form cannot be read: {error}", None) from None
+        raise bad_request(f"the form cannot be read: {error}", None) from None
     except BaseException:
         form.close()
         raise
@@ -143,17 +143,19 @@ class _Reader:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if b"name" not in options:
-            raise bad("a part of the form has no name", None)
+            raise bad_request("a part of the form has no name", None)
         self._name = options[b"name"].decode("utf-8", "replace")
         self._in_file = b"filename" in options or self._name == FILE
         if not self._in_file:
             if len(self.form.fields) >= MAX_FIELDS:
-                raise bad(f"the form has more than {MAX_FIELDS} fields", None)
+                raise bad_request(f"the form has more than {MAX_FIELDS} fields", None)
             return
         if self._name != FILE:
-            raise bad(f"there is no file '{self._name}' here", self._name, "unknown_parameter")
+            raise bad_request(
+                f"there is no file '{self._name}' here", self._name, "unknown_parameter"
+            )
         if self.form.file is not None:
-            raise bad("the form has several files", FILE)
+            raise bad_request("the form has several files", FILE)
         self._check(self.form.fields)
         self.form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
         self.form.file = tempfile.TemporaryFile(prefix="composer-")  # noqa: SIM115
@@ -166,7 +168,7 @@ class _Reader:
             return
         self._text += data
         if len(self._text) > MAX_TEXT:
-            raise bad(f"'{self._name}' is longer than {MAX_TEXT} bytes", self._name)
+            raise bad_request(f"'{self._name}' is longer than {MAX_TEXT} bytes", self._name)
 
     def _part_end(self) -> None:
         if self._in_file:
@@ -174,7 +176,7 @@ class _Reader:
         try:
             text = self._text.decode()
         except UnicodeDecodeError:
-            raise bad(f"'{self._name}' is not UTF-8", self._name) from None
+            raise bad_request(f"'{self._name}' is not UTF-8", self._name) from None
         self.form.fields.append((self._name, text))
 
     def _end(self) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from composer.core.errors import ComposerError, Problem
-from composer.server.state import State
+from composer.server.state import ServerState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 256
@@ -23,7 +23,7 @@ CANCELLED = 2.0  # seconds for runs that were given up to end at their next toke
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interrupt_on_sigterm() -> Iterator[None]:
     """Let SIGTERM be an interrupt, also for the first process of a container, which ignores it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """Return a socket at an address, which does not listen yet; raise R599 where that fails."""
     with ExitStack() as stack:
         try:
@@ -67,7 +67,9 @@ def address_of(listening: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """A server that stops at the first signal gracefully, at the second at once, and exits 0."""
 
-    def __init__(self, config: uvicorn.Config, state: State, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._state = state
         self._started = started
@@ -98,9 +100,9 @@ class _Server(uvicorn.Server):
         await self._state.pool.drain(CANCELLED)
 
 
-def server(app: Starlette, started: Callable[[], None]) -> uvicorn.Server:
+def make_server(app: Starlette, started: Callable[[], None]) -> uvicorn.Server:
     """Return the server of an application, which `serve` runs and `should_exit` stops."""
-    state: State = app.state.composer
+    state: ServerState = app.state.composer
     config = uvicorn.Config(
         app,
         http="h11",
@@ -118,9 +120,9 @@ def server(app: Starlette, started: Callable[[], None]) -> uvicorn.Server:
     return _Server(config, state, started)
 
 
-def run(app: Starlette, listening: socket.socket, started: Callable[[], None]) -> None:
+def serve(app: Starlette, listening: socket.socket, started: Callable[[], None]) -> None:
     """Serve on a socket until SIGTERM or SIGINT; call `started` once it answers.
 
     Requests that run then have the time that the settings give them; a second signal ends them.
     """
-    asyncio.run(server(app, started).serve([listening]))
+    asyncio.run(make_server(app, started).serve([listening]))

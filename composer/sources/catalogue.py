@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from composer.core.errors import ComposerError, Problem
-from composer.manifest.source import read
-from composer.sources.shipped import CATALOGUE, shipped
+from composer.manifest.source import read_document_file
+from composer.sources.shipped import CATALOGUE, shipped_folder
 
 Claim = Literal["layout", "golden", "miniature"]
 
@@ -37,7 +37,7 @@ class Covered(Strict):
     unsettled: str | None = None
 
 
-class Planned(Strict):
+class PlannedSystem(Strict):
     """A system that cannot run yet: what is missing, and what to run instead."""
 
     summary: str
@@ -51,13 +51,13 @@ class Catalogue(Strict):
 
     bundles: dict[str, Status]
     families: dict[str, Covered]
-    planned: dict[str, Planned]
+    planned: dict[str, PlannedSystem]
 
 
 @cache
 def catalogue() -> Catalogue:
     """Read the shipped catalogue."""
-    return Catalogue.model_validate(read(shipped("bundles") / CATALOGUE).data)
+    return Catalogue.model_validate(read_document_file(shipped_folder("bundles") / CATALOGUE).data)
 
 
 def require_runnable(name: str) -> None:
@@ -74,7 +74,7 @@ def require_runnable(name: str) -> None:
 
 
 @cache
-def _planned() -> Mapping[str, tuple[str, Planned]]:
+def _planned() -> Mapping[str, tuple[str, PlannedSystem]]:
     found = {}
     for name, entry in catalogue().planned.items():
         for key in (name, *entry.publishes):

@@ -18,7 +18,7 @@ from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.manifest import Manifest, read_manifest
 from composer.sources.hub import HubFiles
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 FOLDER = "defaults"
 SOURCE = "repo"  # the source that stands for the checkpoint in every default manifest
@@ -28,7 +28,7 @@ TENSORS = "tensors"  # the key of `recognises` that lists what names of tensors 
 
 def default_manifests() -> Mapping[str, Manifest]:
     """Return every default manifest by its name."""
-    return _manifests(shipped("bundles") / FOLDER)
+    return _manifests(shipped_folder("bundles") / FOLDER)
 
 
 @cache

@@ -29,7 +29,7 @@ from composer.sources.hub import (
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
-from composer.sources.shipped import published, shipped_bundles
+from composer.sources.shipped import published_bundles, shipped_bundles
 
 NOT_HERE = "a file or folder here: there is none"
 NOT_SHIPPED = "a bundle that ships: there is none"
@@ -94,7 +94,7 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     id = parse_id(text)
     id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
-    recipes = published().get(id.repo.lower(), ())
+    recipes = published_bundles().get(id.repo.lower(), ())
     try:
         repository = hub.snapshot(id)
     except ComposerError as error:
@@ -193,7 +193,7 @@ def _reads(path: Path, variant: str | None, repo: str) -> bool:
 
 
 def _known() -> list[str]:
-    return [*shipped_bundles(), *published()]
+    return [*shipped_bundles(), *published_bundles()]
 
 
 def _raise_unknown(name: str, bundles: Iterable[str]) -> NoReturn:

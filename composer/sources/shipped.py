@@ -12,7 +12,7 @@ CATALOGUE = "catalogue.yaml"
 HERE = Path(__file__).resolve().parents[1]
 
 
-def shipped(folder: str) -> Path:
+def shipped_folder(folder: str) -> Path:
     """Return a folder of shipped data: inside the installed package, beside it in a checkout."""
     inside = HERE / folder
     checkout = {"pages": HERE.parent / "docs" / "errors"}.get(folder, HERE.parent / folder)
@@ -21,13 +21,13 @@ def shipped(folder: str) -> Path:
 
 def shipped_bundles() -> dict[str, Path]:
     """Return every shipped manifest by its name."""
-    root = shipped("bundles")
+    root = shipped_folder("bundles")
     found = {path.parent.name: path for path in root.glob("*/bundle.yaml")}
     found |= {path.stem: path for path in root.glob("*.yaml") if path.name != CATALOGUE}
     return dict(sorted(found.items()))
 
 
-def published() -> Mapping[str, tuple[str, ...]]:
+def published_bundles() -> Mapping[str, tuple[str, ...]]:
     """Return the shipped bundles that cover a repository of the Hub, by its ID in lower case."""
     return _published(tuple(shipped_bundles().items()))
 

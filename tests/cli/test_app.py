@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from composer.cli import main
-from composer.cli.verbs import load_verb, summary, verbs
+from composer.cli.verbs import load_verb, verb_names, verb_summary
 from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_check_imports_no_backend(tmp_path):
     assert modules_after("check", str(path)) & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", verbs())
+@pytest.mark.parametrize("command", verb_names())
 def test_each_command_has_help_with_an_example(cli, command):
     code, out, err = cli(command, "-h")
     assert (code, err) == (0, "")
@@ -58,7 +58,7 @@ def test_the_help_lists_the_commands_whole(cli):
     code, out, _ = cli("--help")
     assert code == 0
     lines = out.partition("Commands:\n")[2]
-    assert tuple(line.split()[0] for line in lines.splitlines()) == verbs()
+    assert tuple(line.split()[0] for line in lines.splitlines()) == verb_names()
     assert "..." not in lines
 
 
@@ -150,12 +150,12 @@ def test_nothing_is_coloured_in_a_pipe(cli, tmp_path):
 
 
 def test_every_command_is_there_in_its_place():
-    assert list(verbs())[: len(COMMANDS)] == COMMANDS
+    assert list(verb_names())[: len(COMMANDS)] == COMMANDS
 
 
-@pytest.mark.parametrize("command", verbs())
+@pytest.mark.parametrize("command", verb_names())
 def test_a_verb_is_listed_by_the_first_line_of_its_help(command):
-    assert load_verb(command).help.splitlines()[0] == summary(command)
+    assert load_verb(command).help.splitlines()[0] == verb_summary(command)
 
 
 def test_only_the_verb_that_is_called_is_loaded():
@@ -180,13 +180,13 @@ def test_a_new_file_is_a_new_verb(cli, tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text('"""Do it."""\n')
     monkeypatch.setattr("composer.cli.verbs.FOLDER", tmp_path)
     monkeypatch.setattr(commands, "__path__", [str(tmp_path)])
-    verbs.cache_clear()
+    verb_names.cache_clear()
     try:
-        assert verbs() == ("check", "plan", "greet")
+        assert verb_names() == ("check", "plan", "greet")
         assert "greet  Greet somebody." in cli("--help")[1]
         assert cli("greet", "you") == (0, "hello you\n", "")
     finally:
-        verbs.cache_clear()
+        verb_names.cache_clear()
         sys.modules.pop("composer.cli.commands.greet", None)
 
 
@@ -235,10 +235,10 @@ def test_what_was_wrongly_written_cannot_steer_the_terminal(cli, option):
 
 def test_what_is_under_way_is_no_markup(monkeypatch):
     from composer.cli import printing
-    from composer.core.terminal import console
+    from composer.core.terminal import stderr_console
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    console.cache_clear()
-    with printing.waiting("loading a[/b]c\x1b[31m"):
+    stderr_console.cache_clear()
+    with printing.show_status("loading a[/b]c\x1b[31m"):
         pass
-    console.cache_clear()
+    stderr_console.cache_clear()

@@ -7,9 +7,9 @@ import pytest
 
 from composer import read_audio
 from composer.benchmarking import measure as measuring
-from composer.benchmarking.benchmark_child import Session
-from composer.benchmarking.process import Run, Start
-from composer.sources.shipped import shipped
+from composer.benchmarking.benchmark_child import BenchmarkSession
+from composer.benchmarking.process import RunTiming, StartTiming
+from composer.sources.shipped import shipped_folder
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -21,16 +21,18 @@ VARIANT = "variants: {shy: {graph: {answer: {with: {end: '?'}}}}}\ninputs:"
 def inside(monkeypatch):
     class Inside:
         def __init__(self, case):
-            self.session = Session(case)
-            self.start = Start(0.1, 0.1, 0.1, self.session.startup["components"], 1, self.run())
+            self.session = BenchmarkSession(case)
+            self.start = StartTiming(
+                0.1, 0.1, 0.1, self.session.startup["components"], 1, self.run()
+            )
 
         def run(self):
-            return Run(**self.session.run())
+            return RunTiming(**self.session.run())
 
         def close(self):
             self.session.bundle.close()
 
-    monkeypatch.setattr(measuring, "Process", Inside)
+    monkeypatch.setattr(measuring, "BundleProcess", Inside)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_what_cannot_be_measured(cli, bundle, clip, more, message):
 
 
 def test_a_shipped_bundle_and_its_clip(cli, monkeypatch):
-    monkeypatch.chdir(shipped("bundles"))
+    monkeypatch.chdir(shipped_folder("bundles"))
     code, out, err = cli("bench", "mega-asr-mini", *FEW, "--json")
     assert (code, err) == (
         0,

@@ -86,10 +86,10 @@ class Slow(Component, name="fake.slow"):
 @pytest.fixture(autouse=True)
 def kinds(fakes):
     for kind in (Turn, Slow):
-        registry.add(kind)
+        registry.register_component(kind)
     yield
     for kind in (Turn, Slow):
-        registry.remove(kind.name)
+        registry.unregister_component(kind.name)
 
 
 @pytest.fixture

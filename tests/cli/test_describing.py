@@ -9,7 +9,7 @@ import pytest
 
 from composer.core import registry
 from composer.manifest.schema import schema_text
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.fakes import BUNDLE, Echo, Widen, write
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +195,7 @@ def test_list_components_for_programs(cli):
     assert (code, err) == (0, "")
     found = json.loads(out)
     kinds = {each["name"]: each for each in found["components"]}
-    assert kinds.keys() == set(registry.names())
+    assert kinds.keys() == set(registry.component_names())
     mel, decoder = kinds["audio.log_mel"], kinds["onnx.lm"]
     assert mel["config"]["properties"]["mels"]["maximum"] == 512
     assert mel["config"]["$defs"]["Pad"]["properties"]["seconds"]
@@ -242,9 +242,9 @@ def shelf(tmp_path, monkeypatch):
     write(root / "with-weights")
     comment = "# yaml-language-server: $schema=../schemas/bundle-1.schema.json\n"
     (root / "alone.yaml").write_text(comment + BUNDLE)
-    real = shipped("schemas")
+    real = shipped_folder("schemas")
     monkeypatch.setattr(
-        "composer.sources.shipped.shipped", lambda name: root if name == "bundles" else real
+        "composer.sources.shipped.shipped_folder", lambda name: root if name == "bundles" else real
     )
     return root
 

@@ -13,7 +13,7 @@ from tests.comparison.tiny import CLIP, KINDS, MANIFEST, Words
 @pytest.fixture(autouse=True)
 def tiny(tmp_path, monkeypatch):
     for each in KINDS:
-        registry.add(each)
+        registry.register_component(each)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(MANIFEST)
     other = "variants: {off: {graph: {answer: {with: {lora: false}}}}}\ninputs:"
@@ -21,7 +21,7 @@ def tiny(tmp_path, monkeypatch):
     soundfile.write("clip.wav", *CLIP, subtype="FLOAT")
     yield
     for each in KINDS:
-        registry.remove(each.name)
+        registry.unregister_component(each.name)
 
 
 def test_tap_and_diff(cli):

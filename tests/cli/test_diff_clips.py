@@ -22,14 +22,14 @@ PLAIN = ("tiny.yaml", "a.wav", "b.wav")
 @pytest.fixture(autouse=True)
 def tiny(tmp_path, monkeypatch):
     for each in KINDS:
-        registry.add(each)
+        registry.register_component(each)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(MANIFEST)
     soundfile.write("a.wav", *CLIP, subtype="FLOAT")
     soundfile.write("b.wav", -CLIP[0][:48], CLIP[1], subtype="FLOAT")
     yield
     for each in KINDS:
-        registry.remove(each.name)
+        registry.unregister_component(each.name)
 
 
 def spoil(monkeypatch, change):

@@ -26,8 +26,8 @@ def test_explain_a_code(cli):
 
 
 def test_explain_lists_the_codes(cli):
-    assert cli("explain") == (0, explain.index() + "\n", "")
-    assert "M121  Unknown key" in explain.index().splitlines()
+    assert cli("explain") == (0, explain.error_index() + "\n", "")
+    assert "M121  Unknown key" in explain.error_index().splitlines()
 
 
 def test_explain_a_component(cli):
@@ -58,7 +58,7 @@ def test_explain_a_component(cli):
     assert "- width: int = 4\n" in cli("explain", "fake.widen")[1]
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", registry.component_names())
 def test_every_kind_of_component_explains_itself(name):
     text = explain.explain(name)
     assert text.startswith(f"# {name}\n\n")
@@ -81,7 +81,7 @@ def paths(model, indent=""):
             yield from paths(inner, f"{indent}  ")
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", registry.component_names())
 def test_every_nested_knob_is_explained(name):
     lines = explain.explain(name).splitlines()
     for start in paths(registry.component(name).Config):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]
 
 

@@ -3,14 +3,17 @@
 import pytest
 
 from composer.cli import budget_table
-from composer.jobs.budget import Budget, Choice, PrecisionChoice
+from composer.jobs.budget import Budget, PrecisionPlan, PrecisionTrial
 
 
 def test_what_was_measured_is_a_table():
-    choices = (Choice("lm", "int8", 8_000, 1e-4), Choice("lm", "float16", 16_000, 0.0))
-    pick = PrecisionChoice({"lm": "int8"}, 8_000, 1e-4, True)
+    choices = (
+        PrecisionTrial("lm", "int8", 8_000, 1e-4),
+        PrecisionTrial("lm", "float16", 16_000, 0.0),
+    )
+    pick = PrecisionPlan({"lm": "int8"}, 8_000, 1e-4, True)
     lines = budget_table.budget_table(
-        Budget(10_000, 32_000, choices, (PrecisionChoice({}, 32_000, 0, True), pick), pick)
+        Budget(10_000, 32_000, choices, (PrecisionPlan({}, 32_000, 0, True), pick), pick)
     )
     assert "\n".join(lines) == (
         "as stored: 32 kB; divergence is in nats a token from that\n"

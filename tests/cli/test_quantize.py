@@ -1,8 +1,8 @@
 """composer quantize."""
 
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-MINI = shipped("bundles") / "elderwise-mini"
+MINI = shipped_folder("bundles") / "elderwise-mini"
 
 
 def test_a_bundle_is_written_quantized(cli, tmp_path):

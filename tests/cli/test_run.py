@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from composer import load
-from composer.cli.results import cut_warning
+from composer.cli.results import truncation_warning
 from composer.jobs.cut_short import cut_short
 from tests.fakes import BUNDLE, write
 
@@ -123,11 +123,11 @@ def test_an_answer_that_the_model_itself_cut_is_reported(bundle, clip):
     with load(bundle) as loaded:
         result = replace(loaded.run(audio=str(clip())), finish_reason="length")
         graph = loaded.checked.graphs["default"]
-    assert cut_warning(cut_short(result, graph, {}), "a.wav") == (
+    assert truncation_warning(cut_short(result, graph, {}), "a.wav") == (
         "a.wav: warning: the answer was cut after 2 tokens, the last that the model has positions "
         "for; give it less at once"
     )
-    assert "--set answer.max_tokens=4" in cut_warning(
+    assert "--set answer.max_tokens=4" in truncation_warning(
         cut_short(result, graph, {"answer": {"max_tokens": 2}})
     )
 

@@ -1,9 +1,9 @@
 """`composer tap` on a bundle that ships, its noise measured between two backends."""
 
 from composer.comparison.dump import read_dump
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-CLIP = shipped("bundles") / "mega-asr-mini" / "clips" / "digits-01.flac"
+CLIP = shipped_folder("bundles") / "mega-asr-mini" / "clips" / "digits-01.flac"
 
 
 def test_the_noise_of_two_backends_is_the_floor(cli, tmp_path):

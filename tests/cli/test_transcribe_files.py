@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from composer.core.output import sole_writer
+from composer.core.output import lock_folder
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -142,7 +142,7 @@ def test_nothing_that_is_there_is_replaced_without_force(
 
 
 def test_one_writer_holds_a_folder(cli, bundle, clip, tmp_path):
-    with sole_writer(tmp_path / "out"):
+    with lock_folder(tmp_path / "out"):
         code, out, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "out")
     assert (code, out) == (5, "")
     assert f"{tmp_path}/out: R507 another process is writing here" in err

@@ -10,9 +10,9 @@ from tests.comparison.tiny import KINDS, MANIFEST
 def path(tmp_path_factory):
     """Write its manifest; its kinds are known as long as a module's tests run."""
     for each in KINDS:
-        registry.add(each)
+        registry.register_component(each)
     path = tmp_path_factory.mktemp("tiny") / "bundle.yaml"
     path.write_text(MANIFEST)
     yield path
     for each in KINDS:
-        registry.remove(each.name)
+        registry.unregister_component(each.name)

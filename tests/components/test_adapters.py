@@ -11,7 +11,7 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.components.checkpoints.lora.adapters import read_adapters
-from composer.components.checkpoints.lora.pair import projections
+from composer.components.checkpoints.lora.pair import layer_projections
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
 from composer.core.errors import ComposerError
@@ -309,4 +309,6 @@ def test_an_adapter_that_changed_after_the_check_is_refused(tmp_path, file):
 def facts(home, name, scale=None, dead=(), targets=None):
     checkpoint = read_checkpoint(at(home / "lm"), Headers())
     component_spec = spec(home, **{name: scale})
-    return read_adapters(component_spec, Headers(), targets or projections(checkpoint), dead)[name]
+    return read_adapters(component_spec, Headers(), targets or layer_projections(checkpoint), dead)[
+        name
+    ]

@@ -31,7 +31,7 @@ def rows(dtype):
 def test_the_bits_are_those_of_mlx(bits, size, dtype):
     scheme = Scheme(bits, size, "affine")
     data = rows(dtype).tobytes()
-    assert pack(data, dtype, 256, scheme) == packer.pack(data, dtype, 256, scheme)
+    assert pack(data, dtype, 256, scheme) == packer.pack_rows(data, dtype, 256, scheme)
 
 
 def test_what_is_packed_is_near_what_it_was():

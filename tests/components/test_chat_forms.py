@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from composer.components.text.chat import Chat
 from composer.components.text.chat_forms import CHECKPOINT, FORMS, FormName
-from composer.components.text.chat_template import digest
+from composer.components.text.chat_template import template_digest
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -150,7 +150,7 @@ def test_what_changes_nothing_in_a_template():
         text.replace("\n", "\\n"),
         text.replace("{%", "{%  ") + "\n",
     ):
-        assert digest(same) == digest(text), same
+        assert template_digest(same) == template_digest(text), same
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from composer.components.checkpoints.weight_digits import split
+from composer.components.checkpoints.weight_digits import split_into_digits
 
 
 def values(digits, coarse_only=False):
@@ -30,7 +30,7 @@ def test_digits_are_exact_but_for_small_numbers(bits, least, size):
     rng = np.random.default_rng(bits)
     rows = rng.standard_normal((64, 256)) * 10.0 ** rng.integers(-6, 4, (64, 1))
     rows = narrow(rows.astype(np.float32), bits)
-    digits = split(rows, size)
+    digits = split_into_digits(rows, size)
     groups = np.abs(rows.reshape(64, -1, size))
     largest = np.broadcast_to(groups.max(-1, keepdims=True), groups.shape).reshape(rows.shape)
     off = np.abs(values(digits) - rows)
@@ -46,7 +46,7 @@ def test_what_is_left_out_is_bounded_and_not_by_much(scale):
     rows = (rng.standard_normal((50, 192)) * scale).astype(np.float32)
     rows[3] = 0
     rows[4, :64] = 0
-    digits = split(rows, 64)
+    digits = split_into_digits(rows, 64)
     left = np.linalg.norm(rows.astype(np.float64) - values(digits, coarse_only=True), axis=1)
     kept = np.linalg.norm(values(digits, coarse_only=True), axis=1)
     assert (digits.error >= left).all()
@@ -61,11 +61,11 @@ def test_what_is_left_out_is_bounded_and_not_by_much(scale):
 def test_a_row_with_a_number_that_is_none_has_no_finite_norm(odd):
     rows = np.ones((3, 64), np.float32)
     rows[1, 40] = odd
-    assert np.isfinite(split(rows, 32).norm).tolist() == [True, False, True]
+    assert np.isfinite(split_into_digits(rows, 32).norm).tolist() == [True, False, True]
 
 
 def test_the_ends_of_the_range_fit():
     rows = np.array([[127.0, -127, 127 - 2**-11, -127 + 2**-11] * 8], np.float32)
-    digits = split(rows, 32)
+    digits = split_into_digits(rows, 32)
     assert digits.steps.tolist() == [[2.0]] or digits.steps.tolist() == [[1.0]]
     np.testing.assert_allclose(values(digits), rows, atol=float(digits.steps[0, 0]) / 8192)

@@ -9,10 +9,10 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.core.errors import ComposerError
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from composer.manifest.entries import Quantization
 from tests.components.gemma4_models import (
     KINDS,
@@ -202,7 +202,9 @@ def test_greedy_ids_for_every_chunk_of_a_prompt_beyond_the_window(pair):
     given |= {"per_layer_inputs": rows[0]} if rows else {}
     for chunk in (1, 7, 64, 2048):
         decoder.chunk = chunk
-        np.testing.assert_allclose(decoder.logits(decoder.prefill(Prompt(given))), last, atol=2e-4)
+        np.testing.assert_allclose(
+            decoder.logits(decoder.prefill(DecoderInput(given))), last, atol=2e-4
+        )
         assert greedy(pair.ours, pair.embeds(), *rows) == theirs
 
 
@@ -213,7 +215,7 @@ def test_chunks_and_prompts_that_end_where_the_window_does(pair, chunk, monkeypa
     rows = dict(zip(("input_embeddings", "per_layer_inputs"), given, strict=False))
     want, decoder = pair.expected(), pair.ours.decoder
     for size in (chunk, chunk + 1, chunk + 2, 2 * chunk + 1, len(IDS)):
-        part = Prompt({name: each[:size] for name, each in rows.items()})
+        part = DecoderInput({name: each[:size] for name, each in rows.items()})
         np.testing.assert_allclose(decoder.logits(decoder.prefill(part)), want[size - 1], atol=2e-4)
 
 
@@ -296,8 +298,8 @@ def test_several_in_flight_equal_their_solo_runs(pair):
     ]
     answers = []
     for each, count in zip(prompts, counts, strict=True):
-        stop = Stop(pair.ours.writer.stop, count)
-        answers.append(engine.add(Request(Prompt(each), Sampling(), stop)))
+        stop = StopRules(pair.ours.writer.stop, count)
+        answers.append(engine.add(Request(DecoderInput(each), Sampling(), stop)))
         engine.advance()
     while engine.busy:
         engine.advance()

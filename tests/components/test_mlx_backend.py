@@ -136,7 +136,7 @@ def test_a_thread_is_registered_once():
 
     def use():
         for _ in range(3):
-            thread.enter()
+            thread.register_thread()
             found.append(id(thread._local.cleanup))  # the object itself must end with its thread
 
     worker = Thread(target=use)

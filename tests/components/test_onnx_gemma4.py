@@ -14,7 +14,7 @@ from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from composer.manifest.entries import Quantization
 from tests.components.checkpoint_files import rename
 from tests.components.gemma4_models import KINDS, PAD, ROWS, SMALL, WIDTH, edit, save, torch_model
@@ -131,7 +131,7 @@ def test_several_in_flight_equal_their_solo_runs(pair):
     for each, count in zip(prompts, counts, strict=True):
         per_layer = each[1] if kind in SMALL else NOT_GIVEN
         prompt = lm.prompt(each[0], per_layer, None, ())
-        answers.append(engine.add(Request(prompt, Sampling(), Stop(lm.writer.stop, count))))
+        answers.append(engine.add(Request(prompt, Sampling(), StopRules(lm.writer.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()

@@ -95,13 +95,13 @@ def test_bfloat16_that_no_kernel_computes_is_warned_of(at, op):
 
 
 def test_a_later_onnx_runtime_is_not_presumed_to_refuse(at, monkeypatch):
-    monkeypatch.setattr(versions, "installed", lambda: (2, 0))
+    monkeypatch.setattr(versions, "installed_version", lambda: (2, 0))
     assert facts_of(write(at, opset=40)).notes == ()
-    monkeypatch.setattr(versions, "installed", lambda: (1, 23))
+    monkeypatch.setattr(versions, "installed_version", lambda: (1, 23))
     assert "its opset is 40, but ONNX Runtime 1.23 loads up to 23" in refusal(
         facts_of, write(at, opset=40)
     )
-    monkeypatch.setattr(versions, "installed", lambda: None)
+    monkeypatch.setattr(versions, "installed_version", lambda: None)
     assert facts_of(write(at, opset=40)).notes == ()
 
 
@@ -111,5 +111,5 @@ def test_the_installed_version_is_known_without_importing_it():
         "assert installed(); assert 'onnxruntime' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert versions.installed() == HERE
+    assert versions.installed_version() == HERE
     assert onnx.__version__

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.generation.decoder import Prompt
-from composer.generation.prefix_cache import digests
+from composer.generation.decoder import DecoderInput
+from composer.generation.prefix_cache import row_digests
 from composer.manifest.entries import Quantization, QuantizationRule
 from tests.components import gemma4_models as gemma4
 from tests.components.mlx_lm.models import load, save, torch_model
@@ -68,7 +68,7 @@ def given(lm, ids):
 def prompt_of(lm, ids):
     keywords = {"embeds": "input_embeddings", "per_layer": "per_layer_inputs"}
     rows = {keywords[port]: rows for port, rows in given(lm, ids).items()}
-    return Prompt(rows, reuse_cache=True)
+    return DecoderInput(rows, reuse_cache=True)
 
 
 def messages(lm, ids, reuse_cache=True, count=12, **options):
@@ -248,7 +248,7 @@ def test_other_adapters_begin_anew(qwen3, monkeypatch):
     rows = {"input_embeddings": embeds(qwen3, TURNS[0])}
     for adapters, reads in (((), 9), ((), 1), (("speech",), 9), (("speech",), 1), ((), 9)):
         qwen3.read.clear()
-        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, adapters, reuse_cache=True)))
+        prefix_cache.retire(prefix_cache.prefill(DecoderInput(rows, adapters, reuse_cache=True)))
         assert qwen3.read == [reads]
 
 
@@ -260,7 +260,7 @@ def test_one_bit_of_one_row_distinguishes_conversations(qwen3):
     bits[4, 17] ^= 1
     qwen3.read.clear()
     rows = {"input_embeddings": mx.array(bits).view(mx.float32)}
-    prefix_cache.prefill(Prompt(rows, reuse_cache=True))
+    prefix_cache.prefill(DecoderInput(rows, reuse_cache=True))
     assert qwen3.read == [9 - 4]
 
 
@@ -276,7 +276,7 @@ def test_a_quantized_table_gives_a_token_the_same_row_alone(tmp_path):
 
 def test_rows_are_distinguished_by_all_that_the_model_is_given(qwen3):
     def read(rows):
-        return digests(rows, qwen3.decoder.bits)
+        return row_digests(rows, qwen3.decoder.bits)
 
     one = mx.arange(12, dtype=mx.float32).reshape(3, 4)
     two = mx.zeros((3, 2, 5), dtype=mx.bfloat16)
@@ -306,5 +306,5 @@ def test_one_row_beside_the_embeddings_distinguishes_conversations(models):
             rows[prefix] = rows[prefix] + mx.array([0, 0, 1, 0, 0, 0]).reshape(6, 1, 1)
             prefix_cache.retire(prefix_cache.prefill(prompt))
         lm.read.clear()
-        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, reuse_cache=True)))
+        prefix_cache.retire(prefix_cache.prefill(DecoderInput(rows, reuse_cache=True)))
         assert lm.read == [reads]

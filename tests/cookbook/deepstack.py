@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 from composer import Bound, Component, ComponentConfig, Facts, method
 from composer.generation.engine import Request, generate
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from composer.generation.text import read_tokenizer
 
 EPS = 1e-6
@@ -64,7 +64,7 @@ class DeepStack(Component, name="example.deepstack"):
         """Add `deep[i]` to the marked rows behind layer i."""
         spread = np.zeros((len(deep), *embeds.shape), np.float32)
         spread[:, at] = deep
-        stop = Stop(frozenset({1}), max_tokens)
+        stop = StopRules(frozenset({1}), max_tokens)
         return generate(self, self.tokenizer, Request((embeds, spread), Sampling(), stop))
 
     def prefill(self, prompt):

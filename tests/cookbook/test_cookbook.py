@@ -23,9 +23,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def deepstack_component():
-    registry.add(DeepStack)
+    registry.register_component(DeepStack)
     yield
-    registry.remove(DeepStack.name)
+    registry.unregister_component(DeepStack.name)
 
 
 @pytest.fixture(scope="module")

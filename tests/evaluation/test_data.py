@@ -6,7 +6,7 @@ import pytest
 
 from composer.core.errors import ComposerError
 from composer.evaluation.data import read_data
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_line_of_the_bench(tmp_path, clip):
 
 
 def test_the_shipped_clips():
-    found = read_data(shipped("bundles") / "mega-asr-mini" / "clips" / "references.jsonl")
+    found = read_data(shipped_folder("bundles") / "mega-asr-mini" / "clips" / "references.jsonl")
     assert len(found) == 12
     assert found[0].fields["condition"] == "clean"
 

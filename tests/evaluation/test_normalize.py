@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError
 from composer.evaluation.alignment import AlignedWords
 from composer.evaluation.normalizer import normalizer, normalizers
 from composer.evaluation.normalizers import compounds, numbers, open_asr, whisper
-from composer.evaluation.score import score, total
+from composer.evaluation.score import score, sum_counts
 
 # The example rows of the published release's card, each scored 0 % there.
 EXAMPLES = [
@@ -44,7 +44,7 @@ def normal(name, text, fields=None):
 def errors(name, pairs, fields=None):
     rule = normalizer(name)
     scores = score([(rule(a, fields), rule(b, fields)) for a, b in pairs], rule)
-    return total(each.words for each in scores)
+    return sum_counts(each.words for each in scores)
 
 
 @pytest.mark.parametrize("pair", EXAMPLES, ids=[str(n) for n in range(1, 11)])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from composer.evaluation import timing
-from composer.evaluation.bootstrap import interval
+from composer.evaluation.bootstrap import bootstrap_interval
 from composer.evaluation.evaluation import evaluate
 from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.normalizers.open_asr import FILLERS, NAMES
-from composer.evaluation.page import page
+from composer.evaluation.page import html_page
 from composer.evaluation.timing import Clock, Speed
 from composer.evaluation.utterance import Utterance
 from composer.jobs.evaluate import run_clips
@@ -41,7 +41,7 @@ def evaluated(*pairs, failed=()):
 
 def test_nothing_that_data_says_is_markup(tmp_path):
     found = evaluated((f"{HOSTILE}.wav", f"a {HOSTILE}", f"b {HOSTILE}"), failed=[f"x{HOSTILE}"])
-    text = page(found, tmp_path)
+    text = html_page(found, tmp_path)
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 6
 
@@ -50,7 +50,7 @@ def test_the_histogram_has_bars_as_high_as_their_counts(tmp_path):
     right = [(f"{n}.wav", "a b c d", "a b c d") for n in range(4)]
     found = evaluated(*right, ("x.wav", "a b c d", "x b c d"), ("y.wav", "a", "x"))
     heights = re.findall(r"<div>(\d+)<i style=\"height:([\d.]+)rem\"></i>([^<]+)</div>",
-                         page(found, tmp_path))  # fmt: skip
+                         html_page(found, tmp_path))  # fmt: skip
     counts = {label: (int(count), float(height)) for count, height, label in heights}
     assert counts["0 %"] == (4, 8.0)
     assert sorted(counts.values(), reverse=True)[1:3] == [(1, 2.0), (1, 2.0)]
@@ -60,7 +60,9 @@ def test_the_histogram_has_bars_as_high_as_their_counts(tmp_path):
 def test_each_rate_has_the_interval_of_its_own_counts():
     found = evaluated(("a.wav", "aa bb", "aa bc"), ("b.wav", "c", "c"), ("c.wav", "d e f", "d"))
     words, characters = (
-        interval(np.array([each.errors for each in counts]), np.array([e.total for e in counts]))
+        bootstrap_interval(
+            np.array([each.errors for each in counts]), np.array([e.total for e in counts])
+        )
         for counts in zip(
             *((each.score.words, each.score.characters) for each in found.scored), strict=True
         )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from composer.evaluation.alignment import AlignedWords
 from composer.evaluation.normalizer import normalizer
-from composer.evaluation.score import Counts, score, total
+from composer.evaluation.score import Counts, score, sum_counts
 
 WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
 
@@ -31,7 +31,7 @@ def test_counts_are_those_of_the_edit_distance(pairs):
         assert found.characters.total == len(reference)
         assert sum((span.reference for span in found.spans), ()) == tuple(reference.split())
         assert sum((span.hypothesis for span in found.spans), ()) == tuple(messages.split())
-    pooled = total(each.words for each in scores)
+    pooled = sum_counts(each.words for each in scores)
     if pooled.total:
         assert pooled.rate == pytest.approx(jiwer.wer(*map(list, zip(*pairs, strict=True))))
 

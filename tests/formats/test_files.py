@@ -5,7 +5,7 @@ import pytest
 
 from composer.core.location import Location
 from composer.formats import LocalFiles
-from composer.formats.wrong_file_type import sniff
+from composer.formats.wrong_file_type import refuse_wrong_type
 from tests.formats.making import refusal
 
 FILES = LocalFiles()
@@ -173,5 +173,5 @@ def test_a_folder_of_too_many_names(repo: Location, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_other_formats_are_named(repo: Location, head: bytes, name: str) -> None:
-    text = refusal(lambda: sniff(repo, head, "safetensors"))
+    text = refusal(lambda: refuse_wrong_type(repo, head, "safetensors"))
     assert text.startswith(f"repo: S406 is {name}, not safetensors\n")

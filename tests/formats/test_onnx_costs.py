@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from composer.core.errors import ComposerError
 from composer.formats import onnx_costs
-from composer.formats.onnx_costs import Costs, unfolded
+from composer.formats.onnx_costs import Costs, inlined_node_count
 from tests.formats.onnx_models import model, read, value
 
 
@@ -203,5 +203,7 @@ def test_a_large_file_may_make_what_it_stores():
 def test_nodes_of_functions_are_counted_wherever_they_are_called():
     one, two, three = ("", "one"), ("", "two"), ("", "three")
     calls = {one: {two: 2, ("", "Add"): 1}, two: {three: 3}, three: {("", "Mul"): 5}}
-    assert unfolded({one: 10, ("", "Add"): 4}, calls) == 4 + 10 * (1 + 1 + 2 * (1 + 3 * 6))
-    assert unfolded({one: 1}, {one: {one: 2}}) > 0  # a cycle, which is refused elsewhere
+    assert inlined_node_count({one: 10, ("", "Add"): 4}, calls) == 4 + 10 * (
+        1 + 1 + 2 * (1 + 3 * 6)
+    )
+    assert inlined_node_count({one: 1}, {one: {one: 2}}) > 0  # a cycle, which is refused elsewhere

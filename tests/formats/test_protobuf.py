@@ -1,7 +1,13 @@
 import pytest
 
 from composer.formats import protobuf
-from composer.formats.protobuf import Excessive, Field, Malformed, Window, message
+from composer.formats.protobuf import (
+    ExcessiveMessage,
+    Field,
+    MalformedMessage,
+    Window,
+    read_message,
+)
 from tests.formats.making import MemoryRanges
 
 FIELDS = {
@@ -13,7 +19,7 @@ FIELDS = {
 
 
 def read(data: bytes) -> dict[str, object]:
-    return message(Window(MemoryRanges(data)), (0, len(data)), FIELDS)
+    return read_message(Window(MemoryRanges(data)), (0, len(data)), FIELDS)
 
 
 def test_absent_fields_are_none_or_empty() -> None:
@@ -58,7 +64,7 @@ def test_a_message_may_be_longer_than_the_window() -> None:
     ],
 )
 def test_malformed(data: bytes, text: str) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedMessage) as caught:
         read(data)
     assert str(caught.value) == text
 
@@ -75,6 +81,6 @@ def test_malformed(data: bytes, text: str) -> None:
 )
 def test_excessive(monkeypatch: pytest.MonkeyPatch, limit: str, data: bytes, text: str) -> None:
     monkeypatch.setattr(protobuf, limit, 8)
-    with pytest.raises(Excessive) as caught:
+    with pytest.raises(ExcessiveMessage) as caught:
         read(data)
     assert str(caught.value) == text

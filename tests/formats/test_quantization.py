@@ -2,19 +2,19 @@ from typing import Any
 
 import pytest
 
-from composer.formats import Quantization, Scheme, quantization
+from composer.formats import Quantization, Scheme, read_quantization
 from tests.formats.making import HERE, refusal
 
 PATH = "model.layers.0.self_attn.q_proj"
 
 
 def test_plain_weights_have_none() -> None:
-    assert quantization({}) is None
-    assert quantization({"quantization": None, "quantization_config": None}) is None
+    assert read_quantization({}) is None
+    assert read_quantization({"quantization": None, "quantization_config": None}) is None
 
 
 def test_modules_may_say_otherwise() -> None:
-    found = quantization(
+    found = read_quantization(
         {
             "quantization": {
                 "group_size": 64,
@@ -54,13 +54,13 @@ def test_modules_may_say_otherwise() -> None:
     ],
 )
 def test_formats_of_other_tools(config: dict[str, Any], scheme: tuple[int, int, str]) -> None:
-    assert quantization({"quantization_config": config}) == Quantization(*scheme)
+    assert read_quantization({"quantization_config": config}) == Quantization(*scheme)
     nested = {"text_config": {"quantization_config": config}}
-    assert quantization(nested) == Quantization(*scheme)
+    assert read_quantization(nested) == Quantization(*scheme)
 
 
 def test_fp8_of_another_layout_is_undone_at_load() -> None:
-    assert quantization({"quantization_config": {"quant_method": "fp8"}}) is None
+    assert read_quantization({"quantization_config": {"quant_method": "fp8"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_fp8_of_another_layout_is_undone_at_load() -> None:
     ],
 )
 def test_malformed(config: dict[str, Any], text: str) -> None:
-    assert refusal(lambda: quantization(config, HERE)) == text
+    assert refusal(lambda: read_quantization(config, HERE)) == text

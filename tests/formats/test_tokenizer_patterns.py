@@ -1,6 +1,6 @@
 import pytest
 
-from composer.formats.tokenizer_patterns import dangerous
+from composer.formats.tokenizer_patterns import backtracking_risk
 
 PUBLISHED = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -43,9 +43,9 @@ DANGEROUS = {
 
 @pytest.mark.parametrize("pattern", PUBLISHED.values(), ids=PUBLISHED)
 def test_patterns_of_published_tokenizers_pass(pattern: str) -> None:
-    assert dangerous(pattern) is None
+    assert backtracking_risk(pattern) is None
 
 
 @pytest.mark.parametrize(("pattern", "why"), DANGEROUS.items(), ids=[p[:20] for p in DANGEROUS])
 def test_dangerous_patterns_are_seen(pattern: str, why: str) -> None:
-    assert dangerous(pattern) == why
+    assert backtracking_risk(pattern) == why

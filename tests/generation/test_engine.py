@@ -6,7 +6,7 @@ from composer.core.errors import ComposerError
 from composer.generation.engine import Engine, Request, generate
 from composer.generation.reasoning import ReasoningIds
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from tests.streams import outputs
 
 END = 63
@@ -63,16 +63,16 @@ def solo(request, decoder=None):
 
 
 REQUESTS = [
-    Request([3, 4, 5], Sampling(), Stop(frozenset({END}), 30)),
-    Request([9], Sampling(1.0, seed=5), Stop(frozenset({END}), 50)),
-    Request([7, 7, 7, 7, 7, 7], Sampling(), Stop(frozenset({END}), 4)),
-    Request([2, 40], Sampling(0.7, 0.9, 20, seed=1), Stop(frozenset({END, 12}), 9)),
+    Request([3, 4, 5], Sampling(), StopRules(frozenset({END}), 30)),
+    Request([9], Sampling(1.0, seed=5), StopRules(frozenset({END}), 50)),
+    Request([7, 7, 7, 7, 7, 7], Sampling(), StopRules(frozenset({END}), 4)),
+    Request([2, 40], Sampling(0.7, 0.9, 20, seed=1), StopRules(frozenset({END, 12}), 9)),
 ]
 
 
 def test_it_yields_tokens_and_returns_outputs():
     script = [3, 4, 5, END]
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9))
+    request = Request([0], Sampling(), StopRules(frozenset({END}), 9))
     tokens, outputs = solo(request, Fake(script))
     assert tokens == [Token(3, "D"), Token(4, "E"), Token(5, "F")]
     assert outputs["text"] == "DEF"
@@ -82,13 +82,13 @@ def test_it_yields_tokens_and_returns_outputs():
 
 
 def test_it_ends_at_max_tokens():
-    tokens, outputs = solo(Request([0], Sampling(), Stop(frozenset(), 2)), Fake([3, 4, 5]))
+    tokens, outputs = solo(Request([0], Sampling(), StopRules(frozenset(), 2)), Fake([3, 4, 5]))
     assert [token.id for token in tokens] == [3, 4]
     assert outputs["finish_reason"] == "length"
 
 
 def test_an_answer_may_be_empty():
-    tokens, outputs = solo(Request([0], Sampling(), Stop(frozenset({3}), 2)), Fake([3]))
+    tokens, outputs = solo(Request([0], Sampling(), StopRules(frozenset({3}), 2)), Fake([3]))
     assert tokens == []
     assert outputs["text"] == ""
     assert outputs["ids"].shape == (0,)
@@ -96,17 +96,17 @@ def test_an_answer_may_be_empty():
 
 
 def test_text_that_was_kept_back_comes_with_the_last_step():
-    stop = Request([0], Sampling(), Stop(frozenset({END}), 9))
+    stop = Request([0], Sampling(), StopRules(frozenset({END}), 9))
     assert solo(stop, Fake([3, 1, END]))[0] == [Token(3, "D"), Token(1, ""), Token(END, "�")]
-    length = Request([0], Sampling(), Stop(frozenset({END}), 2))
+    length = Request([0], Sampling(), StopRules(frozenset({END}), 2))
     assert solo(length, Fake([3, 1]))[0] == [Token(3, "D"), Token(1, "�")]
-    whole = Request([0], Sampling(), Stop(frozenset({END}), 9))
+    whole = Request([0], Sampling(), StopRules(frozenset({END}), 9))
     assert solo(whole, Fake([1, 2, END]))[0] == [Token(1, ""), Token(2, "é")]
 
 
 def test_the_last_token_costs_no_step():
     decoder = Fake([3, 4, 5])
-    solo(Request([0], Sampling(), Stop(frozenset(), 3)), decoder)
+    solo(Request([0], Sampling(), StopRules(frozenset(), 3)), decoder)
     assert decoder.steps == [1, 1]
 
 
@@ -146,7 +146,7 @@ def test_a_prompt_that_cannot_be_read_leaves_the_others_alone():
     engine = Engine(Fake(), Letters())
     kept = engine.add(REQUESTS[0])
     with pytest.raises(ValueError, match="an empty prompt"):
-        engine.add(Request([], Sampling(), Stop(frozenset(), 3)))
+        engine.add(Request([], Sampling(), StopRules(frozenset(), 3)))
     while engine.busy:
         engine.advance()
     assert kept.outputs()["ids"].tolist() == solo(REQUESTS[0])[1]["ids"].tolist()
@@ -158,12 +158,12 @@ def test_logits_that_are_no_numbers_end_the_run():
             return np.full(4, np.nan, np.float32)
 
     with pytest.raises(ComposerError, match="R512"):
-        solo(Request([0], Sampling(1.0), Stop(frozenset(), 3)), Broken())
+        solo(Request([0], Sampling(1.0), StopRules(frozenset(), 3)), Broken())
 
 
 def test_a_reader_who_has_read_enough_gets_what_was_read():
     decoder = Fake([3, 4, 1, 5, 6])
-    stream = generate(decoder, Letters(), Request([0], Sampling(), Stop(frozenset(), 9)))
+    stream = generate(decoder, Letters(), Request([0], Sampling(), StopRules(frozenset(), 9)))
     assert [next(stream).text for _ in range(3)] == ["D", "E", ""]
     with pytest.raises(StopIteration) as end:
         stream.send(True)
@@ -174,7 +174,7 @@ def test_a_reader_who_has_read_enough_gets_what_was_read():
 
 
 def test_enough_is_no_reason_where_the_answer_has_ended():
-    stream = generate(Fake([3, 4]), Letters(), Request([0], Sampling(), Stop(frozenset(), 2)))
+    stream = generate(Fake([3, 4]), Letters(), Request([0], Sampling(), StopRules(frozenset(), 2)))
     next(stream)
     next(stream)
     with pytest.raises(StopIteration) as end:
@@ -184,9 +184,9 @@ def test_enough_is_no_reason_where_the_answer_has_ended():
 
 def test_a_state_comes_back_in_good_order_or_not_at_all():
     decoder = Fake([3, 4, 5, END])
-    solo(Request([0], Sampling(), Stop(frozenset({END}), 9)), decoder)
+    solo(Request([0], Sampling(), StopRules(frozenset({END}), 9)), decoder)
     assert decoder.retired == [[0, 3, 4, 5]]
-    stream = generate(decoder, Letters(), Request([0], Sampling(), Stop(frozenset({END}), 9)))
+    stream = generate(decoder, Letters(), Request([0], Sampling(), StopRules(frozenset({END}), 9)))
     next(stream)
     stream.close()
     assert decoder.retired[1:] == [[0, 3]]
@@ -196,14 +196,14 @@ def test_a_state_comes_back_in_good_order_or_not_at_all():
 
     decoder.step = fails
     with pytest.raises(MemoryError):
-        solo(Request([0], Sampling(), Stop(frozenset({END}), 9)), decoder)
+        solo(Request([0], Sampling(), StopRules(frozenset({END}), 9)), decoder)
     assert len(decoder.retired) == 2
 
 
 def test_reasoning_is_streamed_without_text():
     marks = ReasoningIds(10, 11)
     script = [3, 10, 4, 5, 11, 6, END]
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9), marks)
+    request = Request([0], Sampling(), StopRules(frozenset({END}), 9), marks)
     tokens, outputs = solo(request, Fake(script))
     assert [(token.id, token.text) for token in tokens] == [
         (3, "D"), (10, ""), (4, ""), (5, ""), (11, ""), (6, "G"),
@@ -213,14 +213,14 @@ def test_reasoning_is_streamed_without_text():
 
 def test_text_that_was_kept_back_waits_for_the_reasoning():
     """The halves of a letter belong together, whatever was thought between them."""
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9), ReasoningIds(10, 11))
+    request = Request([0], Sampling(), StopRules(frozenset({END}), 9), ReasoningIds(10, 11))
     assert solo(request, Fake([1, 10, 4, 11, 2, END]))[1]["text"] == "é"
 
 
 def test_the_end_of_an_answer_may_be_reasoning():
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9), ReasoningIds(10, 11))
+    request = Request([0], Sampling(), StopRules(frozenset({END}), 9), ReasoningIds(10, 11))
     assert solo(request, Fake([1, 10, 4, END]))[1]["text"] == "�"
-    request = Request([0], Sampling(), Stop(frozenset(), 2), ReasoningIds(10, 11))
+    request = Request([0], Sampling(), StopRules(frozenset(), 2), ReasoningIds(10, 11))
     assert solo(request, Fake([3, 10]))[1]["text"] == "D"
 
 
@@ -239,7 +239,7 @@ class Spelled(Letters):
 
 def spoken(stop_text, count=20, marks=None):
     script = [*range(len(WORDS) // 2 + 1), END]
-    request = Request([0], Sampling(), Stop(frozenset({END}), count), marks, stop_text)
+    request = Request([0], Sampling(), StopRules(frozenset({END}), count), marks, stop_text)
     return solo_with(Spelled(), request, Fake(script))
 
 
@@ -286,8 +286,8 @@ def test_what_stands_between_the_marks_of_reasoning_ends_nothing():
 
 
 def test_log_probabilities_are_those_of_the_ids():
-    plain = Request([1, 2], Sampling(), Stop(frozenset({END}), 12))
-    with_logprobs = Request([1, 2], Sampling(), Stop(frozenset({END}), 12), logprobs=True)
+    plain = Request([1, 2], Sampling(), StopRules(frozenset({END}), 12))
+    with_logprobs = Request([1, 2], Sampling(), StopRules(frozenset({END}), 12), logprobs=True)
     without, found = (solo_with(Letters(), each, Fake())[1] for each in (plain, with_logprobs))
     assert without["logprobs"].shape == (0,)
     assert found["ids"].tolist() == without["ids"].tolist()
@@ -304,7 +304,7 @@ def test_requests_with_penalties_equal_their_solo_runs():
         Request(
             [n, 2],
             Sampling(temperature, seed=n, repetition_penalty=penalty),
-            Stop(frozenset({END}), 9),
+            StopRules(frozenset({END}), 9),
         )
         for n, (temperature, penalty) in enumerate([(0, 1), (0, 1.4), (0.9, 1), (0.9, 1.4)])
     ]

@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError
 from composer.generation.engine import Request, generate
 from composer.generation.sampler import Sampling
 from composer.generation.scheduler import Scheduler
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from tests.generation.test_engine import END, Fake, Letters
 
 
@@ -38,7 +38,7 @@ class Parts(Fake):
 
 
 def asked(first, size=3, count=6, **sampling):
-    return Request([first] * size, Sampling(**sampling), Stop(frozenset({END}), count))
+    return Request([first] * size, Sampling(**sampling), StopRules(frozenset({END}), count))
 
 
 REQUESTS = [
@@ -235,7 +235,7 @@ def test_one_that_fails_touches_no_other():
     decoder = Broken()
     scheduler = Scheduler(decoder, Letters())
     good = [scheduler.submit(asked(number, 3, 9)) for number in (1, 2)]
-    empty = scheduler.submit(Request([], Sampling(), Stop(frozenset(), 3)))
+    empty = scheduler.submit(Request([], Sampling(), StopRules(frozenset(), 3)))
     sampled, greedy = scheduler.submit(asked(9, temperature=1.0)), scheduler.submit(asked(8))
     for ticket in good:
         until_ended(ticket)

@@ -1,11 +1,11 @@
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 
 
 def test_an_id_stops_before_the_length_does():
-    stop = Stop(frozenset({9}), 3)
+    stop = StopRules(frozenset({9}), 3)
     assert [stop.after(1, 1), stop.after(9, 1), stop.after(1, 3), stop.after(9, 3)] == [
         None,
         "stop",
@@ -16,5 +16,5 @@ def test_an_id_stops_before_the_length_does():
 
 def test_at_least_one_token_is_wanted():
     with pytest.raises(ComposerError) as caught:
-        Stop(frozenset(), 0)
+        StopRules(frozenset(), 0)
     assert str(caught.value) == "R510 max_tokens is 0; it must be at least 1"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from composer.core import safe_write
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.formats.test_tokenizer import tokenizer
 from tests.hostile.making import PROMPT, bundle
 
 FILE = "tokenizer/tokenizer.json"
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 # What composer imports, of its own and of the standard library, and what these import in turn.
 MODULES = (
     "__future__", "argparse", "ast", "asyncio", "click", "composer_local", "ctypes", "dataclasses",

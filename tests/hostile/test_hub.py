@@ -156,18 +156,18 @@ def test_a_listing_is_read_page_by_page(hub):
     repository.forged += [{**row, "path": f"{n}.json", "more": "x" * 1_000_000} for n in range(40)]
     mirror, commit = hub({"ann/tiny": repository}, page=10), repository.commit()
     tracemalloc.start()
-    listed = listing.listing("ann/tiny", commit)
+    listed = listing.commit_files("ann/tiny", commit)
     is_downloaded, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (len(listed), is_downloaded < 25_000_000) == (42, True)
 
     repository.forged.append({**row, "path": "0.json"})
     with pytest.raises(ComposerError, match=r"S415 ann/tiny lists '0.json' twice"):
-        listing.listing("ann/tiny", commit)
+        listing.commit_files("ann/tiny", commit)
     repository.forged[:] = [{**row, "path": "BUNDLE.yaml"}]
     mirror.page = 1
     with pytest.raises(ComposerError, match=r"S415 .* which some systems treat as one name"):
-        listing.listing("ann/tiny", commit)
+        listing.commit_files("ann/tiny", commit)
     mirror.faults["/tree"] = Fault(body=b"[" + b"[]," * 300_000 + b"[]]")
     with pytest.raises(ComposerError, match="S497 "):
-        listing.listing("ann/tiny", commit)
+        listing.commit_files("ann/tiny", commit)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.hostile.conftest import is_downloaded
 from tests.hostile.making import STACK, bundle
 
@@ -136,7 +136,7 @@ def test_nothing_is_fetched_for_a_source_by_another_scheme(error_text, tmp_path)
 
 
 def test_b43_more_tokens_than_anyone_waits_for(error_text, tmp_path):
-    mini = shipped("bundles") / "mega-asr-mini"
+    mini = shipped_folder("bundles") / "mega-asr-mini"
     text = (
         (mini / "bundle.yaml").read_text().replace("max_tokens: 128", "max_tokens: 1000000000000")
     )

@@ -78,9 +78,9 @@ def plugin(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text(entry)
     monkeypatch.syspath_prepend(place)
     monkeypatch.setenv("PYTHONPATH", str(place))
-    registry.add(importlib.import_module("fragile").Fragile)
+    registry.register_component(importlib.import_module("fragile").Fragile)
     yield
-    registry.remove("test.fragile")
+    registry.unregister_component("test.fragile")
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import time
 import pytest
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.formats.test_tokenizer import BAD, tokenizer
 from tests.hostile.conftest import BUDGET
 from tests.hostile.making import PROMPT, bundle
 
 FILE = "tokenizer/tokenizer.json"
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 
 
 def test_the_bundle_itself_is_sound(cli, tmp_path):

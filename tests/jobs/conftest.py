@@ -3,9 +3,9 @@ import json
 import pytest
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ import composer
 from composer.cli import main
 from composer.core.errors import ComposerError
 from composer.jobs.words import Word, plain_words, timed_words, with_logprobs
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.fakes import BUNDLE, write
 from tests.reference.forced_aligner import Aligner, release
 from tests.reference.qwen3_asr import RATE, make_clip
 
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 pytestmark = pytest.mark.usefixtures("fakes")
 TEXT = "He said: the names!"
 

@@ -27,8 +27,8 @@ def test_a_bundle_is_started_and_run(clips):
     inputs = {"language": "English", "context": "", "audio": clip}
     assert found.made_by[0]["inputs"] == inputs
     assert steps == [
-        composer.Progress("checking", "mega-asr-mini"),
-        *(composer.Progress("measuring", "mega-asr-mini", done, 3) for done in range(4)),
+        composer.JobProgress("checking", "mega-asr-mini"),
+        *(composer.JobProgress("measuring", "mega-asr-mini", done, 3) for done in range(4)),
     ]
 
 
@@ -47,10 +47,10 @@ def test_two_editions_are_measured_in_turns():
 
 
 def test_the_process_runs_the_backend_that_is_asked_for():
-    from composer.benchmarking.benchmark_child import Case, Session
+    from composer.benchmarking.benchmark_child import BenchmarkCase, BenchmarkSession
 
     options = composer.BundleOptions("mega-asr-mini", backends={"decoder": "mlx"})
-    session = Session(Case(options))
+    session = BenchmarkSession(BenchmarkCase(options))
     try:
         assert session.bundle.checked.components["decoder"].backend == "mlx"
     finally:

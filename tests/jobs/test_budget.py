@@ -6,12 +6,12 @@ import pytest
 import composer
 from composer.comparison.divergence import kl
 from composer.core.errors import ComposerError
-from composer.jobs.budget import Choice, PrecisionChoice, _editions, _pareto, budget
+from composer.jobs.budget import PrecisionPlan, PrecisionTrial, _editions, _pareto, budget
 from composer.manifest import read_manifest
 from composer.manifest.add_variant import add_variant
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-MINI = shipped("bundles") / "elderwise-mini"
+MINI = shipped_folder("bundles") / "elderwise-mini"
 CLIP = MINI / "clips" / "digits-01.flac"
 
 
@@ -27,16 +27,16 @@ def test_divergence_is_that_of_the_distributions():
 
 def test_no_edition_that_another_beats_is_listed():
     choices = [
-        Choice("a", "small", 60, 0.3),
-        Choice("a", "near", 80, 0.1),
-        Choice("a", "worse", 85, 0.2),
-        Choice("b", "half", 90, 0.05),
+        PrecisionTrial("a", "small", 60, 0.3),
+        PrecisionTrial("a", "near", 80, 0.1),
+        PrecisionTrial("a", "worse", 85, 0.2),
+        PrecisionTrial("b", "half", 90, 0.05),
     ]
     found = _pareto(_editions(100, choices))
     assert [(each.nbytes, round(each.divergence, 3)) for each in found] == [
         (100, 0), (90, 0.05), (80, 0.1), (70, 0.15), (60, 0.3), (50, 0.35),
     ]  # fmt: skip
-    assert found[-1] == PrecisionChoice({"a": "small", "b": "half"}, 50, 0.35, measured=False)
+    assert found[-1] == PrecisionPlan({"a": "small", "b": "half"}, 50, 0.35, measured=False)
 
 
 @pytest.mark.slow

@@ -3,9 +3,9 @@
 import pytest
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
-BUNDLE = shipped("bundles") / "elderwise-mini"
+BUNDLE = shipped_folder("bundles") / "elderwise-mini"
 HELLO = "What is the capital of France?"
 
 
@@ -25,8 +25,8 @@ def test_a_turn_is_answered(bundle):
     assert (reply.finish_reason, reply.cut_short) == ("stop", None)
     assert reply.tokens > 1
     assert steps == [
-        composer.Progress("fetching", "elderwise-mini"),
-        composer.Progress("loading", "elderwise-mini"),
+        composer.JobProgress("fetching", "elderwise-mini"),
+        composer.JobProgress("loading", "elderwise-mini"),
     ]
 
 

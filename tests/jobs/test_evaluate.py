@@ -64,7 +64,7 @@ def test_a_folder_keeps_what_was_run(mini, data, tmp_path):
         mini, data, folder=folder, on_transcript=seen.append, progress=steps.append
     )
     assert (again.words, seen) == (first.words, [])
-    assert steps == [composer.Progress("resuming", str(folder / "results.jsonl"), 2, 2)]
+    assert steps == [composer.JobProgress("resuming", str(folder / "results.jsonl"), 2, 2)]
 
 
 def test_two_evaluations_are_compared_clip_by_clip(mini, data, tmp_path):

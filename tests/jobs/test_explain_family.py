@@ -13,7 +13,7 @@ def test_a_family_lists_its_kinds():
     assert "- onnx.lm: Continue embeddings" in text
 
 
-@pytest.mark.parametrize("use", registry.uses())
+@pytest.mark.parametrize("use", registry.use_names())
 def test_whatever_a_manifest_may_use_is_explained(use):
     assert composer.explain(use).startswith(f"# {use}\n")
 

@@ -15,11 +15,11 @@ from composer.core.location import Location
 from composer.formats import Headers
 from composer.manifest.entries import Quantization, QuantizationRule
 from composer.quantization import checkpoint
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.components.mlx_lm.models import IDS, save, torch_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ELDERWISE = shipped("bundles") / "elderwise-mini"
+ELDERWISE = shipped_folder("bundles") / "elderwise-mini"
 MANIFEST = """\
 composer: 1
 name: tiny

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import composer
-from composer.jobs.record import in_precision
+from composer.jobs.record import with_precision
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_noise_of_another_backend_is_allowed(mini, clip):
 
 
 def test_a_floor_that_changes_nothing_is_refused(mini, clip):
-    same = in_precision(composer.BundleOptions("mega-asr-mini"), "float32")
+    same = with_precision(composer.BundleOptions("mega-asr-mini"), "float32")
     assert set(same.precision.values()) == {"float32"}
     with pytest.raises(composer.ComposerError) as caught:
         composer.record(mini, {"audio": clip}, floor=same)

@@ -87,7 +87,7 @@ class Tidy(Component, name="fake.tidy"):
 def test_a_text_that_is_changed_at_the_end_says_so(tmp_path):
     from composer.core import registry
 
-    registry.add(Tidy)
+    registry.register_component(Tidy)
     change = [
         ("  echo: {use", "  tidy: {use: fake.tidy}\n  echo: {use"),
         ("outputs: {text: $answer.text}", "  made: {run: tidy, with: {text: $answer.text}}\n"
@@ -98,7 +98,7 @@ def test_a_text_that_is_changed_at_the_end_says_so(tmp_path):
             found = stream(bundle, CLIP)
             pieces = list(found)
     finally:
-        registry.remove(Tidy.name)
+        registry.unregister_component(Tidy.name)
     assert "".join(pieces) == "7."
     assert found.transcription.text == "!."
     assert found.repaired

@@ -4,7 +4,7 @@ import pytest
 
 from composer.cli.transcripts import TranscriptPrinter
 from composer.jobs.output_format import output_format, transcription_json
-from composer.jobs.output_formats.verbose_json import verbose
+from composer.jobs.output_formats.verbose_json import verbose_object
 from composer.jobs.suspicious import loop, suspicions
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.server import transcriptions
@@ -57,7 +57,7 @@ def test_it_is_printed_in_every_place_and_the_text_stays(capsys):
     printed = capsys.readouterr()
     assert printed.out == "thank you\n"
     assert printed.err == "a.wav: suspicious at 2.00 to 5.00 s: it is a loop\n"
-    for each in (transcription_json(found), verbose(found)):
+    for each in (transcription_json(found), verbose_object(found)):
         assert each["segments"][0]["suspicious"] == ["it is a loop"]
         assert each["segments"][0]["text"] == "thank you"
     assert transcriptions._warnings(found) == ["suspicious at 2.00 to 5.00 s: it is a loop"]

@@ -46,9 +46,9 @@ def test_progress_and_each_transcription_are_reported(mini, clips):
     )
     assert tuple(seen) == found
     assert steps == [
-        composer.Progress("fetching", "mega-asr-mini"),
-        composer.Progress("loading", "mega-asr-mini"),
-        *(composer.Progress("transcribing", "mega-asr-mini", done, 2) for done in range(3)),
+        composer.JobProgress("fetching", "mega-asr-mini"),
+        composer.JobProgress("loading", "mega-asr-mini"),
+        *(composer.JobProgress("transcribing", "mega-asr-mini", done, 2) for done in range(3)),
     ]
 
 

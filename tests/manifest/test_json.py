@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.core.errors import ComposerError
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 from tests.manifest.trees import ANY, at, error_text, paths, trees
 
 JSON = {
@@ -82,7 +82,7 @@ def test_json_comes_back_with_its_places(tmp_path_factory, data, indent, ascii_o
         text = text.replace("\\u00e9", "é")
     path = tmp_path_factory.getbasetemp() / "property.json"
     path.write_text(text, "utf-8")
-    document = read(path)
+    document = read_document_file(path)
     assert document.data == data
     lines = text.split("\n")
     for where, value in paths(data):
@@ -105,7 +105,7 @@ def test_the_json_grammar_is_that_of_json(tmp_path_factory, text):
     except ValueError:
         expected = None
     try:
-        got = read(path).data
+        got = read_document_file(path).data
     except ComposerError as error:
         codes = {problem.code for problem in error.problems}
         assert expected is None or codes <= {"M104", "M112"}

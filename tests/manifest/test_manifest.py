@@ -25,7 +25,7 @@ from composer.manifest import (
     Source,
     read_manifest,
 )
-from composer.manifest.patch import merge
+from composer.manifest.patch import merge_patch
 from composer.manifest.tree import SourceSpan
 from tests.manifest.writing import bundle, error_text
 
@@ -117,7 +117,7 @@ def test_only_a_components_own_precision_is_replaced():
         precision = {"precision": {key: 1}}
         return {"components": {"d": {"config": precision}}, "a": {"b": precision}}
 
-    merged, _ = merge(bundle_of("x"), bundle_of("y"), SourceSpan((1, 1)), SourceSpan((2, 1)))
+    merged, _ = merge_patch(bundle_of("x"), bundle_of("y"), SourceSpan((1, 1)), SourceSpan((2, 1)))
     assert merged["components"]["d"]["config"]["precision"] == {"x": 1, "y": 1}
     assert merged["a"]["b"]["precision"] == {"x": 1, "y": 1}
 
@@ -264,7 +264,7 @@ def test_a_fault_in_a_variant_is_placed_there():
 )
 def test_merge_follows_the_examples_of_rfc_7396(base, patch, merged):
     before = repr(base)
-    assert merge(base, patch, SourceSpan((1, 1)), SourceSpan((2, 1)))[0] == merged
+    assert merge_patch(base, patch, SourceSpan((1, 1)), SourceSpan((2, 1)))[0] == merged
     assert repr(base) == before
 
 

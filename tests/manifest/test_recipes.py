@@ -7,8 +7,8 @@ import pytest
 from composer.core.errors import ComposerError
 from composer.formats.quantization import SCHEMES
 from composer.manifest import read_manifest
-from composer.manifest.entries import Quantization, QuantizationRule, plain_precision
-from composer.manifest.recipes import Precision, recipes
+from composer.manifest.entries import Quantization, QuantizationRule, precision_json
+from composer.manifest.recipes import PrecisionChange, recipes
 from composer.runtime.opening import BundleOptions
 from composer.runtime.profile import Profile, read_profile
 from tests.manifest.writing import bundle
@@ -64,15 +64,15 @@ def test_each_recipe_is_a_packing_of_mlx():
 
 def test_what_is_asked_goes_over_a_manifest():
     recipe = Quantization(4, dtype="float32")
-    assert Precision.of("float16").applied(recipe) == Quantization(4, dtype="float16")
-    assert Precision.of("stored").applied(recipe) == "float32"
-    assert Precision.of("int8").applied("bfloat16").dtype == "bfloat16"
-    assert Precision.of("int8").applied(None).dtype is None
-    assert Precision().applied(recipe) == recipe
-    assert Precision().applied(None) is None
-    profile = Precision.of("mixed-8-4")
-    assert Precision.of("float16").over(profile).applied(None).name == "mixed-8-4"
-    assert Precision.of("stored").over(profile).applied(recipe) == "float32"
+    assert PrecisionChange.of("float16").applied(recipe) == Quantization(4, dtype="float16")
+    assert PrecisionChange.of("stored").applied(recipe) == "float32"
+    assert PrecisionChange.of("int8").applied("bfloat16").dtype == "bfloat16"
+    assert PrecisionChange.of("int8").applied(None).dtype is None
+    assert PrecisionChange().applied(recipe) == recipe
+    assert PrecisionChange().applied(None) is None
+    profile = PrecisionChange.of("mixed-8-4")
+    assert PrecisionChange.of("float16").over(profile).applied(None).name == "mixed-8-4"
+    assert PrecisionChange.of("stored").over(profile).applied(recipe) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_what_is_asked_goes_over_a_manifest():
 )
 def test_a_text_that_says_nothing_is_refused(text, message):
     with pytest.raises(ValueError, match="o") as caught:
-        Precision.of(text)
+        PrecisionChange.of(text)
     assert message in str(caught.value)
 
 
 def test_what_is_asked_goes_to_another_process():
     for text in ("mixed-8-4,float32", "stored", "float16"):
-        asked = Precision.of(text)
-        assert Precision.read(asdict(asked)) == asked
+        asked = PrecisionChange.of(text)
+        assert PrecisionChange.read(asdict(asked)) == asked
 
 
 def test_a_recipe_is_plain_data():
-    assert plain_precision("float16") == "float16"
-    plain = plain_precision(Quantization(4, rules={"a": EIGHT}, keep=("b",)))
+    assert precision_json("float16") == "float16"
+    plain = precision_json(Quantization(4, rules={"a": EIGHT}, keep=("b",)))
     assert plain["rules"] == {"a": {"bits": 8, "group_size": 64, "mode": "affine"}}
     assert plain["keep"] == ["b"]
 
@@ -131,5 +131,5 @@ def test_a_profile_and_what_is_asked_over_it_are_one():
     profile = Profile(precision={"decoder": "mixed-8-4"})
     asked = {"decoder": "float32", "encoder": "wrong"}
     whole = BundleOptions("any", profile=profile, precision=asked).asked()
-    assert whole["decoder"] == Precision.of("mixed-8-4,float32")
+    assert whole["decoder"] == PrecisionChange.of("mixed-8-4,float32")
     assert whole["encoder"] == "wrong"  # which the check refuses

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 from tests.manifest.trees import error_text
 
 HOSTILE = {
@@ -63,13 +63,13 @@ def test_the_size_is_reported_with_the_limit(written):
     ],
 )
 def test_encodings_and_line_ends(written, content):
-    document = read(written(content))
+    document = read_document_file(written(content))
     assert document.data == {"é": 1, "b": [2]}
     assert str(document.place(("b", 0))) == "b.yaml:2:5"
 
 
 def test_a_place_falls_back_to_what_exists(written):
-    document = read(written("a:\n  b: [x, {c: 1}]\n"))
+    document = read_document_file(written("a:\n  b: [x, {c: 1}]\n"))
     assert str(document.place(("a", "b", 1, "c"))) == "b.yaml:2:14"
     assert str(document.place(("a", "b", 1, "c"), key=True)) == "b.yaml:2:11"
     assert str(document.place(("a", "b", 7, "c"))) == "b.yaml:2:6"

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 from tests.manifest.trees import ANY, at, error_text, paths, trees
 
 YAML = {
@@ -172,7 +172,7 @@ def test_what_yaml_is_refused(written, text, message):
     ],
 )
 def test_scalars_follow_the_core_schema(written, text, value):
-    got = read(written(f"a: {text}\n")).data["a"]
+    got = read_document_file(written(f"a: {text}\n")).data["a"]
     assert (got, type(got)) == (value, type(value))
 
 
@@ -193,7 +193,7 @@ Quoting.add_representer(
 def test_yaml_comes_back(tmp_path_factory, data, flow):
     path = tmp_path_factory.getbasetemp() / "property.yaml"
     path.write_text(yaml.dump(data, Dumper=Quoting, default_flow_style=flow), "utf-8")
-    assert read(path).data == data
+    assert read_document_file(path).data == data
 
 
 @settings(max_examples=60, deadline=None)
@@ -202,7 +202,7 @@ def test_yaml_places_point_at_the_text(tmp_path_factory, data, flow):
     text = yaml.dump(data, Dumper=Quoting, default_flow_style=flow, allow_unicode=True, width=10**6)
     path = tmp_path_factory.getbasetemp() / "places.yaml"
     path.write_text(text, "utf-8")
-    document = read(path)
+    document = read_document_file(path)
     for where, value in paths(data):
         found = at(text, document.place(where))
         if isinstance(value, str):

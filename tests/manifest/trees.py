@@ -5,14 +5,14 @@ import yaml
 from hypothesis import strategies as st
 
 from composer.core.errors import ComposerError
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 
 LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])
 
 
 def error_text(path):
     with pytest.raises(ComposerError) as caught:
-        read(path)
+        read_document_file(path)
     return str(caught.value)
 
 

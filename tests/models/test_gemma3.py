@@ -122,7 +122,7 @@ def test_formulas_that_are_nearly_right_do_not_pass(plain, backend, why, monkeyp
     folder, logits = plain
     if "norms" in why:
         monkeypatch.setattr(
-            gemma3, "norm", lambda v, s, x, name: v.rms_norm(x, name, s.rms_norm_eps)
+            gemma3, "gemma_rms_norm", lambda v, s, x, name: v.rms_norm(x, name, s.rms_norm_eps)
         )
     else:
         genuine = gemma3.layer

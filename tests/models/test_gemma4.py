@@ -11,7 +11,7 @@ from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.checkpoints.row_reader import EmbeddingRows
 from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models import gemma4
-from composer.components.models.rotary import Proportional, Rotary
+from composer.components.models.rotary import ProportionalRotary, Rotary
 from composer.components.numpy.decoder import NumpyDecoder
 from composer.components.onnx.lm.decoder import OnnxDecoder
 from composer.core.errors import ComposerError
@@ -186,7 +186,7 @@ def attending(**changes):
 def rule(change):
     return lambda attn: (
         replace(attn.rotary, scaling=change(attn.rotary.scaling))
-        if isinstance(attn.rotary.scaling, Proportional)
+        if isinstance(attn.rotary.scaling, ProportionalRotary)
         else attn.rotary
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from composer.components.models import gemma4
 from composer.components.models.gemma4_inputs import rows_ahead
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from tests.components.test_pixels import picture
 from tests.models.decoders import BACKENDS, away
 from tests.models.test_gemma4 import Model
@@ -22,7 +22,7 @@ class Pictures(Model):
     """A decoder whose prompts are cut behind whole pictures."""
 
     def logits(self, rows, chunk=None):
-        cache, prompt = self.decoder.begin(), Prompt(rows)
+        cache, prompt = self.decoder.begin(), DecoderInput(rows)
         parts = prompt.parts(0, len(prompt), chunk or len(prompt))
         cut = [{name: each[start:end] for name, each in rows.items()} for start, end in parts]
         return np.concatenate([self.read(part, cache, True) for part in cut])
@@ -48,11 +48,11 @@ def test_a_row_sees_the_rest_of_its_own_picture():
 
 def test_a_prompt_is_cut_behind_whole_pictures():
     marks = np.array([0, 1, 1, 1, 0, 0, 1, 0, 1, 1], bool)
-    prompt = Prompt({"embeds": np.zeros((10, 1)), "ahead": rows_ahead(marks)})
+    prompt = DecoderInput({"embeds": np.zeros((10, 1)), "ahead": rows_ahead(marks)})
     assert list(prompt.parts(0, 10, 2)) == [(0, 4), (4, 6), (6, 8), (8, 10)]
     assert list(prompt.parts(0, 10, 20)) == [(0, 10)]
     assert [prompt.whole(end) for end in range(11)] == [0, 1, 1, 1, 4, 5, 6, 7, 8, 8, 10]
-    plain = Prompt({"embeds": np.zeros((10, 1))})
+    plain = DecoderInput({"embeds": np.zeros((10, 1))})
     assert list(plain.parts(0, 10, 4)) == [(0, 4), (4, 8), (8, 10)]
     assert plain.whole(3) == 3
 

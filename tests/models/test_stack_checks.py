@@ -14,7 +14,7 @@ from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats import Headers
-from composer.manifest.source import read
+from composer.manifest.source import read_document_file
 from tests.models.backends import BACKENDS
 from tests.models.stack_inputs import T, X, draw, folder, run
 from tests.models.test_stack import Stack, error_text
@@ -160,7 +160,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "components.md"
 def test_the_stack_of_the_guide_is_a_projector_with_stacked_frames_and_swiglu(folder, backend):
     (block,) = re.findall(r"```yaml\n(projector:.*?)```", GUIDE.read_text(), re.DOTALL)
     (folder / "block.yaml").write_text(block)
-    config = read(folder / "block.yaml").data["projector"]["config"]
+    config = read_document_file(folder / "block.yaml").data["projector"]["config"]
     w = {
         "ln_pre": draw(96),
         "linear_1": draw(20, 96, seed=1),

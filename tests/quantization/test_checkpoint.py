@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from composer.components.mlx.packer import pack
+from composer.components.mlx.packer import pack_rows
 from composer.core.location import Location
 from composer.formats import Headers
 from composer.formats.packing import PackedModule, Packing
@@ -27,7 +27,7 @@ def test_experts_that_are_stored_joined_are_packed_by_themselves(tmp_path, monke
         PackedModule(f"e.{name}_proj", f"lm.e.{name}_proj", "e.gate_up_proj", FOUR, half)
         for half, name in enumerate(("gate", "up"))
     )
-    packing = Packing(place, place / "config.json", modules, pack, ())
+    packing = Packing(place, place / "config.json", modules, pack_rows, ())
     monkeypatch.setattr(checkpoint, "PIECE", 600)  # two rows and a bit
     written = []
     planned = plan_rewrite([packing], Headers())
@@ -52,7 +52,7 @@ def test_what_nothing_reads_is_left_out_and_a_named_file_stays_one(tmp_path):
     place = Location("repo", "", tmp_path)
     modules = (PackedModule("a", "a", "a.weight", Scheme(8, 64, "affine")),)
     packing = Packing(
-        place / "lm.safetensors", place / "config.json", modules, pack, (),
+        place / "lm.safetensors", place / "config.json", modules, pack_rows, (),
         frozenset({"lm_head.weight"}),
     )  # fmt: skip
     planned = plan_rewrite([packing], Headers(), shard=1)

@@ -112,9 +112,9 @@ def changed(pair: Pair, folder: Path, **graph: dict[str, object]) -> Bundle:
 
 
 def composer_bundles() -> Path:
-    from composer.sources.shipped import shipped
+    from composer.sources.shipped import shipped_folder
 
-    return Path(str(shipped("bundles")))
+    return Path(str(shipped_folder("bundles")))
 
 
 @pytest.mark.parametrize("mistake", ["position", "order", "class", "layer"])

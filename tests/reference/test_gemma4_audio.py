@@ -15,7 +15,7 @@ from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
 from composer.comparison.judge import StageJudge
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
 from tests.reference.gemma4_vision import add_tower
 from tests.reference.qwen3_asr import make_clip
@@ -37,7 +37,7 @@ def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     home = tmp_path_factory.mktemp(request.param)
     made.repo = made.write(home / "repo")
     add_tower(made.repo, request.param)
-    text = (shipped("bundles") / f"{made.name}.yaml").read_text()
+    text = (shipped_folder("bundles") / f"{made.name}.yaml").read_text()
     made.text = text.replace("max_tokens: 512", f"max_tokens: {TOKENS}")
     made.path = home / "bundle.yaml"
     made.path.write_text(made.text)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.components.test_pixels import picture
 from tests.reference.gemma4_vision import BUDGET, PATCH, TOKENS, Gemma4Vision
 from tests.reference.qwen3_asr import make_clip
@@ -32,7 +32,7 @@ def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     made.repo = made.write(home / "repo")
     name = f"gemma-4-{NAMES[request.param]}"
     small = f"{{use: image.gemma4, config: {{patch_size: {PATCH}, max_soft_tokens: {BUDGET}}}}}"
-    text = (shipped("bundles") / f"{name}.yaml").read_text()
+    text = (shipped_folder("bundles") / f"{name}.yaml").read_text()
     made.text = text.replace("{use: image.gemma4}", small)
     assert made.text != text
     made.path = home / "bundle.yaml"

@@ -4,11 +4,11 @@ import openai
 import pytest
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.server.gates import wav
 from tests.server.serving import serving
 
-BUNDLES = shipped("bundles")
+BUNDLES = shipped_folder("bundles")
 MINI = BUNDLES / "mega-asr-mini"
 CLIP = MINI / "clips" / "digits-01.flac"
 

@@ -94,11 +94,11 @@ def gate():
     """Register the fakes and the gated decoder; leave no run waiting."""
     GATE.__init__()
     for each in (*FAKES, Gated):
-        registry.add(each)
+        registry.register_component(each)
     yield GATE
     GATE.open.set()
     for each in (*FAKES, Gated):
-        registry.remove(each.name)
+        registry.unregister_component(each.name)
 
 
 def wav(seconds=0.25, rate=8000):

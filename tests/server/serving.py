@@ -7,9 +7,9 @@ import threading
 from contextlib import contextmanager
 
 from composer.server.app import application
-from composer.server.served_models import Models, Served
-from composer.server.settings import Settings
-from composer.server.uvicorn_server import bound, server
+from composer.server.served_models import ServedModel, ServedModels
+from composer.server.settings import ServerSettings
+from composer.server.uvicorn_server import bind_socket, make_server
 
 KEEP = "composer-test-boundary"
 
@@ -84,11 +84,11 @@ def _joined(chunked):
 @contextmanager
 def serving(bundles, **settings):
     """Serve bundles by name on any port, until the block ends."""
-    models = Models(Served(name, bundle) for name, bundle in bundles.items())
-    app = application(models, Settings(**settings))
+    models = ServedModels(ServedModel(name, bundle) for name, bundle in bundles.items())
+    app = application(models, ServerSettings(**settings))
     started = threading.Event()
-    with bound("127.0.0.1", 0) as listening:
-        made = server(app, started.set)
+    with bind_socket("127.0.0.1", 0) as listening:
+        made = make_server(app, started.set)
         thread = threading.Thread(target=asyncio.run, args=(made.serve([listening]),))
         thread.start()
         try:

@@ -11,7 +11,7 @@ from PIL import Image
 import composer
 from composer.core import registry
 from composer.core.component import Component, method
-from composer.jobs.chat_completion import Message, question
+from composer.jobs.chat_completion import Message, find_chat_task
 from tests.fakes import write
 from tests.server.gates import gate
 from tests.server.serving import serving
@@ -99,7 +99,7 @@ class Looks(Component, name="fake.looks"):
 
 
 def test_a_picture_is_given_as_data(tmp_path, gate):
-    registry.add(Looks)
+    registry.register_component(Looks)
     manifest = """\
 composer: 1
 name: looks
@@ -126,7 +126,7 @@ outputs: {text: $seen}
                     create(client, [user([picture])], model="m")
                 assert "nothing is fetched" in refused.value.body["message"]
     finally:
-        registry.remove(Looks.name)
+        registry.unregister_component(Looks.name)
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
@@ -212,7 +212,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(bundles):
 def test_turns_before_are_recalled_without_running_the_decoder(bundles, talk):
     """The history is that of the conversation itself, but for how an answer is tokenized."""
     messages = [Message("user", ASKED[0]), Message("assistant", talk[0].text)]
-    asked = question(bundles[MODEL], [*messages, Message("user", ASKED[1])])
+    asked = find_chat_task(bundles[MODEL], [*messages, Message("user", ASKED[1])])
     assert asked.earlier == ((ASKED[0], talk[0].text),)
     stream = asked.stream()
     assert "".join(stream) == talk[1].text

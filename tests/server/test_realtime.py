@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import composer
-from composer.server.realtime_session import wav
+from composer.server.realtime_session import wav_bytes
 from tests.fakes import write
 from tests.server.conftest import CLIP
 from tests.server.gates import GATED, gate
@@ -73,7 +73,7 @@ def pcm():
 
 
 def transcribed(bundles, data, kind="audio/pcm", rate=24_000):
-    return bundles[MODEL].run(audio=wav(data, kind, rate)).text
+    return bundles[MODEL].run(audio=wav_bytes(data, kind, rate)).text
 
 
 def test_a_turn_that_is_committed_is_transcribed(served, bundles, pcm):
@@ -125,7 +125,7 @@ def test_other_formats(served, tmp_path, kind, rate, subtype):
     size = len(samples) * (2 if subtype == "PCM_16" else 1)
     data = (tmp_path / "a.wav").read_bytes()[-size - size % 2 :][:size]
     np.testing.assert_array_equal(
-        composer.read_audio(wav(data, kind, rate)).samples,
+        composer.read_audio(wav_bytes(data, kind, rate)).samples,
         composer.read_audio(tmp_path / "a.wav").samples,
     )
     with session(served) as client:
@@ -324,6 +324,6 @@ def test_sessions_are_refused_before_they_begin(tmp_path, gate, name):
 
 
 def test_the_head_of_a_wav_file():
-    data = wav(b"\1\0\2\0", "audio/pcm", 24_000)
+    data = wav_bytes(b"\1\0\2\0", "audio/pcm", 24_000)
     assert struct.unpack("<I", data[4:8])[0] == len(data) - 8
     assert composer.read_audio(data).samples.tolist() == [2**-15, 2**-14]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import openai
 import pytest
 
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.cli.conftest import cli
 from tests.server.conftest import CLIP
 
@@ -187,7 +187,7 @@ def test_serving_is_not_imported_by_other_verbs():
     lead = "import sys; from composer.cli import main; "
     program = f"{lead}main(['check', sys.argv[1]]); print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(shipped("bundles") / "mega-asr-mini")],
+        [sys.executable, "-c", program, str(shipped_folder("bundles") / "mega-asr-mini")],
         capture_output=True,
         text=True,
         check=True,

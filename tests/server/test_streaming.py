@@ -7,7 +7,7 @@ import openai
 import pytest
 
 import composer
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.fakes import BUNDLE, write
 from tests.server.gates import GATED, gate
 from tests.server.serving import serving
@@ -41,7 +41,7 @@ def test_deltas_are_together_the_text_that_is_done(client, clip, model):
 
 def test_a_language_that_the_model_names_is_no_text(tmp_path, clip):
     """Qwen3-ASR writes `language English<asr_text>` first where no language is given."""
-    source = shipped("bundles") / MODEL
+    source = shipped_folder("bundles") / MODEL
     text = (source / "bundle.yaml").read_text().replace("default: English}", 'default: ""}')
     (tmp_path / "bundle.yaml").write_text(text)
     with composer.load(tmp_path / "bundle.yaml", sources={"repo": source}) as bundle:

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from composer.jobs.output_format import output_format
-from composer.jobs.output_formats.verbose_json import verbose
+from composer.jobs.output_formats.verbose_json import verbose_object
 from tests.server.conftest import CLIP
 from tests.server.serving import form
 
@@ -42,7 +42,7 @@ def test_verbose_json_is_the_file_of_transcribe(client, clip, expected):
     made = client.audio.transcriptions.with_raw_response.create(
         model=MODEL, file=clip, response_format="verbose_json", timestamp_granularities=["segment"]
     )
-    assert json.loads(made.text) == json.loads(json.dumps(verbose(expected)))
+    assert json.loads(made.text) == json.loads(json.dumps(verbose_object(expected)))
     read = made.parse()
     assert (read.language, read.duration) == ("english", pytest.approx(1.485, abs=1e-3))
     assert read.segments[0].avg_logprob == pytest.approx(

@@ -11,7 +11,7 @@ import pytest
 from composer.sources.hub import (
     RequiredFile,
     download,
-    fetch,
+    download_files,
     is_downloaded,
     parse_id,
     transfer,
@@ -28,7 +28,7 @@ def test_files_come_into_the_cache_of_hugging_face(hub, hub_home):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", "mlx/config.json", BIG)
     assert not any(map(is_downloaded, wanted))
-    done = fetch(wanted)
+    done = download_files(wanted)
     assert (done.files, done.bytes) == (2, len(WEIGHTS) + 23)
     assert all(map(is_downloaded, wanted))
     found = try_to_load_from_cache("ann/tiny", BIG, cache_dir=hub_home / "hub")
@@ -37,7 +37,7 @@ def test_files_come_into_the_cache_of_hugging_face(hub, hub_home):
     assert blobs(hub_home) == sorted(need.file.digest for need in wanted)
     assert not list(hub_home.rglob("*.py"))
     mirror.requests.clear()
-    assert fetch(wanted).files == 0
+    assert download_files(wanted).files == 0
     assert mirror.requests == []
 
 
@@ -49,12 +49,12 @@ def test_a_file_of_another_tool_is_verified_once_and_kept(hub, hub_home, monkeyp
     wanted = needs("ann/tiny", BIG)
     before = sent(mirror, "safetensors")
     assert not is_downloaded(wanted[0])
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
     assert sent(mirror, "safetensors") == before
     read = []
     monkeypatch.setattr(transfer, "digest_of", lambda *given: read.append(given))
-    fetch(wanted)
+    download_files(wanted)
     assert read == []
 
 
@@ -65,47 +65,47 @@ def test_a_file_that_another_tool_left_wrong_is_fetched_again(hub, hub_home):
     root = snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url)
     blob = (Path(root) / BIG).resolve()
     blob.write_bytes(b"x" + WEIGHTS[1:])
-    fetch(needs("ann/tiny", BIG))
+    download_files(needs("ann/tiny", BIG))
     assert blob.read_bytes() == WEIGHTS
 
 
 def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, new_process):
     hub({"ann/tiny": FILES})
-    fetch(needs("ann/tiny", BIG))
+    download_files(needs("ann/tiny", BIG))
     (blob,) = (path for path in hub_home.glob("hub/*/blobs/*") if path.stat().st_size > 99)
     blob.write_bytes(b"x" + WEIGHTS[1:])
     new_process(offline=True)
-    (found,) = refusal(fetch, needs("ann/tiny", BIG))
+    (found,) = refusal(download_files, needs("ann/tiny", BIG))
     assert found == (
         f"S418 ann/tiny/{BIG} in the cache does not match the listing\n"
         "    hint: download it again while online: composer pull"
     )
     blob.write_bytes(WEIGHTS)
-    fetch(needs("ann/tiny", BIG))
+    download_files(needs("ann/tiny", BIG))
 
 
 def test_a_file_that_changes_later_is_not_trusted(hub, hub_home):
     hub({"ann/tiny": FILES})
     (need,) = needs("ann/tiny", BIG)
-    fetch([need])
+    download_files([need])
     blob = need.snapshot.blob(need.file)
     blob.write_bytes(b"x" + WEIGHTS[1:])
     assert not is_downloaded(need)
-    fetch([need])
+    download_files([need])
     assert blob.read_bytes() == WEIGHTS
 
 
 def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
     hub({"ann/tiny": FILES})
     (need,) = needs("ann/tiny", BIG)
-    fetch([need])
+    download_files([need])
     blob = need.snapshot.blob(need.file)
     before = blob.stat()
     with blob.open("r+b") as file:
         file.write(b"x" * 9)
     os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not is_downloaded(need)
-    fetch([need])
+    download_files([need])
     assert blob.read_bytes() == WEIGHTS
 
 
@@ -136,7 +136,7 @@ def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", path)
     mirror.faults[path] = fault
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith(f"{code} ")
     assert message in found
     left = ["composer-part"] if code == "S498" else []
@@ -145,7 +145,7 @@ def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault
     assert not is_downloaded(wanted[0])
     assert sum(request.sent for request in mirror.requests) < 20_000_000
     mirror.faults.clear()
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
 
 
@@ -153,7 +153,7 @@ def test_a_corrupt_file_is_fetched_once_more(hub):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(corrupt=True, times=1, origins=("store",))
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == 2 * len(WEIGHTS)
 
@@ -161,12 +161,12 @@ def test_a_corrupt_file_is_fetched_once_more(hub):
 def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
     mirror = hub({"ann/tiny": Repository(FILES, gated="auto")}, tokens={"hf_good": ["ann/tiny"]})
     wanted = needs("ann/tiny", BIG)
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S493 ")
     assert f"hint: accept its terms on {mirror.url}/ann/tiny, then log in" in found
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     mirror.requests.clear()
-    fetch(wanted)
+    download_files(wanted)
     assert {request.authorized for request in mirror.requests_of("/resolve/")} == {True}
     assert {request.authorized for request in mirror.requests_of("/store/")} == {False}
 
@@ -175,11 +175,11 @@ def test_a_budget_of_files_and_bytes(hub, monkeypatch):
     hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny")
     monkeypatch.setattr(download, "MOST_FILES", 3)
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S416 the bundle needs 4 files of ")
     monkeypatch.setattr(download, "MOST_FILES", 9)
     monkeypatch.setattr(download, "MOST_BYTES", 1000)
-    assert refusal(fetch, wanted)[0].startswith("S416 ")
+    assert refusal(download_files, wanted)[0].startswith("S416 ")
 
 
 def test_no_room_is_known_before(hub, hub_home, monkeypatch):
@@ -187,7 +187,7 @@ def test_no_room_is_known_before(hub, hub_home, monkeypatch):
     wanted = needs("ann/tiny", BIG)
     mirror.requests.clear()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith(
         f"S439 there is not enough space in {hub_home / 'hub'}: 0.00262 GB needed"
     )
@@ -205,11 +205,11 @@ def test_a_disk_that_fills_up_leaves_nothing(hub, hub_home, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PartialDownload, "add", full)
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S439 there is not enough space in ")
     assert blobs(hub_home) == []
     monkeypatch.setattr(PartialDownload, "add", add)
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
 
 
@@ -218,14 +218,14 @@ def test_a_cache_that_cannot_be_written(hub, hub_home):
     wanted = needs("ann/tiny", BIG)
     (hub_home / "hub").mkdir(parents=True, exist_ok=True)
     (hub_home / "hub" / ".locks").write_text("in the way")
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith(f"S439 ann/tiny/{BIG} cannot be stored in {hub_home / 'hub'}: ")
 
 
 def test_two_names_of_one_content(hub):
     hub({"ann/tiny": {"a.safetensors": WEIGHTS, "b.safetensors": WEIGHTS}})
     wanted = needs("ann/tiny")
-    fetch(wanted)
+    download_files(wanted)
     assert all(map(is_downloaded, wanted))
 
 
@@ -233,7 +233,7 @@ def test_several_at_once_are_one_download(hub):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.01), origins=("store",))
-    threads = [threading.Thread(target=fetch, args=(wanted,)) for _ in range(4)]
+    threads = [threading.Thread(target=download_files, args=(wanted,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,6 +256,6 @@ def test_a_large_file_is_hashed_as_it_comes(hub, hub_home):
     hub({"ann/tiny": Repository({"x.safetensors": File(WEIGHTS, True)})})
     (need,) = needs("ann/tiny")
     assert need.file.digest == hashlib.sha256(WEIGHTS).hexdigest()
-    fetch([need])
+    download_files([need])
     assert isinstance(need, RequiredFile)
     assert snapshot(parse_id("ann/tiny")).blob(need.file).read_bytes() == WEIGHTS

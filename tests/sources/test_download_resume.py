@@ -9,7 +9,7 @@ import pytest
 from composer.sources.hub import (
     client,
     download,
-    fetch,
+    download_files,
     is_downloaded,
     parse_id,
     transfer,
@@ -23,7 +23,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(cut=1 << 20, times=2, origins=("store",))
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == len(WEIGHTS)
     ranges = [request.range for request in mirror.requests_of("/store/")]
@@ -34,13 +34,13 @@ def test_a_download_goes_on_in_the_next_run(hub, hub_home, new_process):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(cut=300_000, origins=("store",))
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S498 ")
     assert "hint: run it again: the download resumes" in found
     new_process()
     mirror.faults.clear()
     mirror.requests.clear()
-    fetch(needs("ann/tiny", BIG))
+    download_files(needs("ann/tiny", BIG))
     assert sent(mirror, "/store/") == len(WEIGHTS) - 1_500_000
 
 
@@ -49,7 +49,7 @@ def test_a_part_that_cannot_be_continued_is_begun_again(hub, fault):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = [Fault(cut=1 << 20, times=1, origins=("store",)), fault]
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
 
 
@@ -59,7 +59,7 @@ def test_a_server_that_ignores_ranges_and_breaks_off(hub):
     wanted = needs("ann/tiny", BIG)
     first = Fault(cut=1 << 20, times=1, origins=("store",))
     mirror.faults[BIG] = [first, Fault(cut=1 << 20, ranges=False, times=2, origins=("store",))]
-    fetch(wanted)
+    download_files(wanted)
     assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
 
@@ -71,7 +71,7 @@ def test_a_server_that_never_lets_a_download_go_on_is_left(hub):
     cut = {"times": 1, "cut": 2 << 20, "origins": ("store",)}
     again = {"times": 1, "status": 416, "origins": ("store",)}
     mirror.faults[BIG] = [fault for _ in range(9) for fault in (Fault(**cut), Fault(**again))]
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S498 ")
 
 
@@ -81,7 +81,7 @@ def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
     part = transfer.part_of(need.snapshot, need.file)
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS + b"more")
-    fetch([need])
+    download_files([need])
     assert is_downloaded(need)
 
 
@@ -91,7 +91,7 @@ def test_a_part_of_something_else_is_found_out(hub, hub_home):
     part = transfer.part_of(need.snapshot, need.file)
     part.parent.mkdir(parents=True)
     part.write_bytes(b"z" * 1000)
-    fetch([need])
+    download_files([need])
     assert is_downloaded(need)
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_dribbles_is_left(hub, hub_home, monkeypatch):
     monkeypatch.setattr(client, "WINDOW", 0.1)
     monkeypatch.setattr(transfer, "TRIES", 2)
     mirror.faults[BIG] = Fault(trickle=(10, 0.03), origins=("store",))
-    (found,) = refusal(fetch, wanted)
+    (found,) = refusal(download_files, wanted)
     assert found.startswith("S494 ")
 
 
@@ -120,7 +120,7 @@ def test_a_killed_download_goes_on(hub, hub_home):
     assert 0 < kept < len(WEIGHTS)
     mirror.faults.clear()
     mirror.requests.clear()
-    fetch([need])
+    download_files([need])
     assert is_downloaded(need)
     assert sent(mirror, "/store/") == len(WEIGHTS) - kept
 

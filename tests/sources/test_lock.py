@@ -80,7 +80,7 @@ def test_bytes_put_back_to_their_time_are_hashed_again(bundle):
 
 def test_an_untouched_file_is_hashed_once(bundle, monkeypatch):
     lock()
-    again = "composer.sources.lock.digests.hash_again"
+    again = "composer.sources.lock.digests.rehash"
     monkeypatch.setattr(again, lambda path: pytest.fail("hashed"))
     composer.load(".").close()
 

@@ -47,10 +47,10 @@ class WithWeights(Component, name="fake.weighed"):
 
 @pytest.fixture(autouse=True)
 def with_weights():
-    registry.add(WithWeights)
+    registry.register_component(WithWeights)
     LOADED.clear()
     yield
-    registry.remove("fake.weighed")
+    registry.unregister_component("fake.weighed")
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ class Reader(Component, name="fake.reader"):
     ],
 )
 def test_what_others_cannot_fetch_is_refused(hub_home, cli, uploads, tmp_path, name, why):
-    registry.add(Reader)
+    registry.register_component(Reader)
     try:
         text = BUNDLE.replace("fake.weighed, weights: own/model.safetensors",
                               f"fake.reader, files: own/{name}")  # fmt: skip
@@ -219,7 +219,7 @@ def test_what_others_cannot_fetch_is_refused(hub_home, cli, uploads, tmp_path, n
         (tmp_path / name).write_bytes(b"{}")
         code, out, err = cli("publish", tmp_path, "ann/tiny", "--yes")
     finally:
-        registry.remove("fake.reader")
+        registry.unregister_component("fake.reader")
     assert (code, out, uploads) == (3, "", {})
     assert f"bundle.yaml:5:3: S468 {name} could not be fetched by others: {why}\n" in err
 

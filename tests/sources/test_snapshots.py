@@ -15,7 +15,7 @@ from composer.sources.hub import (
     RequiredFile,
     addresses,
     client,
-    fetch,
+    download_files,
     is_downloaded,
     listing,
     parse_id,
@@ -79,7 +79,7 @@ def test_a_hub_that_is_offline_asks_nothing(hub):
     with HubFiles().open(found.location("repo", "mlx/config.json")) as opened:
         assert refusal(opened.read, 0, 2)[0].startswith("S499")
     need = RequiredFile(found, found.files["mlx/config.json"], ("decoder",))
-    assert refusal(fetch, [need])[0].startswith("S499")
+    assert refusal(download_files, [need])[0].startswith("S499")
     assert not card_of(found).was_read
     assert (mirror.requests, dict(os.environ)) == ([], before)
 
@@ -158,7 +158,7 @@ def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, new_proc
     new_process(offline=True)
     assert get().files.keys() == FILES.keys()
     wanted = needs("ann/tiny")
-    fetch(wanted)
+    download_files(wanted)
     assert all(map(is_downloaded, wanted))
     assert read_config(Location("repo", "mlx/config.json", get().root), HubFiles()) == {}
 

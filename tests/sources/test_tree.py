@@ -1,6 +1,6 @@
 import pytest
 
-from composer.sources.hub.tree import read_entries
+from composer.sources.hub.tree import parse_entries
 from tests.sources.conftest import refusal
 
 GIT, SHA = "1" * 40, "2" * 64
@@ -17,7 +17,7 @@ def test_files_and_their_digests():
         entry("mlx/model.safetensors", 130, lfs={"oid": SHA, "size": 7, "pointerSize": 130}),
         entry("Ünïcode name.json"),
     ]
-    files = read_entries("a/b", entries)
+    files = parse_entries("a/b", entries)
     assert {path: (f.size, f.digest, f.algorithm) for path, f in files.items()} == {
         "mlx/config.json": (3, GIT, "git"),
         "mlx/model.safetensors": (7, SHA, "sha256"),
@@ -33,7 +33,7 @@ def test_files_and_their_digests():
      ".cache/huggingface/x", "a\u202eb"],
 )  # fmt: skip
 def test_a_name_that_could_harm(path):
-    (found,) = refusal(read_entries, "a/b", [entry("good.json"), entry(path)])
+    (found,) = refusal(parse_entries, "a/b", [entry("good.json"), entry(path)])
     assert found.startswith("S415 a/b has the name ")
     assert "hint: the repository is damaged or hostile" in found
 
@@ -50,13 +50,13 @@ def test_a_name_that_could_harm(path):
     ],
 )
 def test_names_that_meet(one, two):
-    (found,) = refusal(read_entries, "a/b", [entry(one), entry(two)])
+    (found,) = refusal(parse_entries, "a/b", [entry(one), entry(two)])
     assert found.startswith("S415 a/b ")
 
 
 def test_a_folder_and_a_file_of_one_name():
     folder = {"type": "directory", "path": "A", "oid": GIT, "size": 0}
-    (found,) = refusal(read_entries, "a/b", [folder, entry("a")])
+    (found,) = refusal(parse_entries, "a/b", [folder, entry("a")])
     assert found.startswith("S415 a/b has 'A' and 'a', which some systems treat as one name")
 
 
@@ -75,6 +75,6 @@ def test_a_folder_and_a_file_of_one_name():
     ],
 )
 def test_a_row_that_nothing_can_be_verified_by(row, message):
-    (found,) = refusal(read_entries, "a/b", [row])
+    (found,) = refusal(parse_entries, "a/b", [row])
     assert found.startswith("S438 ")
     assert message in found

@@ -25,7 +25,7 @@ def with_place(problems: Iterable[Problem], place: Place) -> Problems:
     return placed
 
 
-def at_their_keys(
+def with_key_positions(
     file: Location, headers: Headers, found: Iterable[Placed], inside: tuple[str, ...] = ()
 ) -> Iterator[Problem]:
     """Give each problem the line and the column of its key, whose path begins with `inside`."""

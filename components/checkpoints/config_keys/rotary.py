@@ -32,7 +32,7 @@ ORIGINAL = "original_max_position_embeddings"
 
 
 @dataclass(frozen=True)
-class Rules:
+class RopeRules:
     """How positions turn: the base, the kind of scaling, and the numbers that it takes.
 
     `path` is where the config says so; `theta` is None where it says nothing.
@@ -61,7 +61,7 @@ class Rules:
             return yarn_mscale(factor, scale) / yarn_mscale(factor, everywhere)
         return yarn_mscale(factor, 1.0)
 
-    def same(self, other: Rules) -> bool:
+    def same(self, other: RopeRules) -> bool:
         """Return whether both turn positions alike."""
         return (self.theta, self.kind, self.numbers) == (other.theta, other.kind, other.numbers)
 
@@ -73,9 +73,9 @@ def yarn_mscale(factor: float, scale: float) -> float:
     return 0.1 * scale * log(factor) + 1.0
 
 
-def read_rules(
+def read_rope_rules(
     config: Mapping[str, Any], layer_types: Iterable[str] = ()
-) -> tuple[dict[str, Rules], list[Placed]]:
+) -> tuple[dict[str, RopeRules], list[Placed]]:
     """Return the rules of each type of layer, `""` for all, and each problem with its path."""
     problems: list[Placed] = []
     given = {}
@@ -124,7 +124,7 @@ def _rules(
     given: Mapping[str, Any],
     path: tuple[str, ...],
     problems: list[Placed],
-) -> Rules:
+) -> RopeRules:
     named = []
     for key in ("rope_type", "type"):
         kind = given.get(key)
@@ -166,7 +166,7 @@ def _rules(
             problems.append(((*path, name), Problem("W241", message)))
             numbers[name] = 1.0
     kind = scaled[0] if scaled else "default"
-    return Rules(theta, kind, numbers, path)
+    return RopeRules(theta, kind, numbers, path)
 
 
 def _beyond(given: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> Problem | None:
@@ -210,7 +210,7 @@ def _odd(message: str, hint: str | None = None) -> Problem:
     return Problem("W241", message, hint=hint)
 
 
-def positions(config: Mapping[str, Any], rules: Mapping[str, Rules]) -> int | None:
+def max_positions(config: Mapping[str, Any], rules: Mapping[str, RopeRules]) -> int | None:
     """Return how many positions a decoder takes: the scaled limit where positions are scaled.
 
     `dynamic` turns as trained up to the limit and depends on the length beyond it, so that it is

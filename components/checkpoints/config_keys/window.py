@@ -26,14 +26,14 @@ NEVER = ("llama",)  # transformers reads no window in it
 
 
 @dataclass(frozen=True)
-class Window:
+class AttentionWindow:
     """The layers that see `size` positions, themselves included."""
 
     size: int
     sliding: tuple[bool, ...]
 
 
-def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | str | None:
+def read_window(config: Mapping[str, Any], kind: str, layers: int) -> AttentionWindow | str | None:
     """Return the window, None where all layers see everything, or what is wrong with it.
 
     As in transformers: `layer_types` comes first; without it Mistral's window is that of every
@@ -68,7 +68,7 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
         return f"transformers' {kind} has no window, and layer_types asks for one"
     if enabled is False or type(size) is not int or size < 1:
         return "layer_types has sliding_attention, but there is no window that is used"
-    return Window(size, sliding)
+    return AttentionWindow(size, sliding)
 
 
 def _beside(config: Mapping[str, Any], kind: str, types: Sequence[Any]) -> str | None:
@@ -82,7 +82,7 @@ def _beside(config: Mapping[str, Any], kind: str, types: Sequence[Any]) -> str |
     return f"layer_types is not {expected} throughout, and a window of {kind} is that of {where}"
 
 
-def interval(types: Sequence[Any], layers: int) -> int | None:
+def full_attention_interval(types: Sequence[Any], layers: int) -> int | None:
     """Return k where exactly every k-th layer has full attention, or None."""
     if len(types) != layers:
         return None

@@ -7,14 +7,14 @@ from typing import Any
 
 from composer.formats.file_problems import show_bare
 
-from .reader import MOST, Reader, positive
-from .settings import FULL, SLIDING, Size
+from .reader import MOST, ConfigReader, is_positive
+from .settings import FULL, SLIDING, SizeWithSource
 
 ROPE = {"rope_type", "rope_theta", "partial_rotary_factor", "factor"}
 OVERRIDES = {"head_dim", "num_key_value_heads"}
 
 
-def kinds_of(reader: Reader, count: int) -> list[str]:
+def read_layer_types(reader: ConfigReader, count: int) -> list[str]:
     """Return each layer's attention; transformers makes the last one full whatever is stated."""
     stated, pattern = reader.config.get("layer_types"), reader.config.get("sliding_window_pattern")
     if stated is None and type(pattern) is int and pattern > 0:
@@ -36,7 +36,7 @@ def kinds_of(reader: Reader, count: int) -> list[str]:
     return [SLIDING] * count
 
 
-def head_dims(reader: Reader, kinds: list[str]) -> dict[str, Size]:
+def read_head_dims(reader: ConfigReader, kinds: list[str]) -> dict[str, SizeWithSource]:
     """Return the width of a head in both kinds of layers."""
     sliding, full = _q_norm(kinds, SLIDING), _q_norm(kinds, FULL)
     return {
@@ -51,9 +51,9 @@ def _q_norm(kinds: list[str], kind: str) -> str:
     return f"layers.{first}.self_attn.q_norm.weight"
 
 
-def kv_heads(
-    reader: Reader, kinds: list[str], dims: Mapping[str, Size], equal: bool
-) -> dict[str, Size]:
+def read_kv_heads(
+    reader: ConfigReader, kinds: list[str], dims: Mapping[str, SizeWithSource], equal: bool
+) -> dict[str, SizeWithSource]:
     """Return the key and value heads of both kinds of layers."""
     plain = SLIDING if SLIDING in kinds else FULL
     name = f"layers.{kinds.index(plain)}.self_attn.k_proj.weight"
@@ -66,8 +66,8 @@ def kv_heads(
 
 
 def _of_full(
-    reader: Reader, key: str, inner: str, kinds: list[str], name: str, per: int = 1
-) -> Size:
+    reader: ConfigReader, key: str, inner: str, kinds: list[str], name: str, per: int = 1
+) -> SizeWithSource:
     """Return a size of the full layers, which two ways of writing a config may say."""
     listed, stated = _overrides(reader, inner, kinds), reader.config.get(key)
     if listed is None or stated is not None:
@@ -76,11 +76,11 @@ def _of_full(
         return reader.size(key, name, per=per)
     if type(listed) is not int or not 0 < listed <= MOST:
         reader.refuse("per_layer_config", f"{inner} of 1 or more")
-        return Size(1, inner)
-    return Size(listed, f"{inner} {listed} of per_layer_config")
+        return SizeWithSource(1, inner)
+    return SizeWithSource(listed, f"{inner} {listed} of per_layer_config")
 
 
-def _overrides(reader: Reader, key: str, kinds: list[str]) -> Any:
+def _overrides(reader: ConfigReader, key: str, kinds: list[str]) -> Any:
     """Return what `per_layer_config`, as transformers writes it, says of the full layers."""
     table = reader.config.get("per_layer_config")
     if table is None:
@@ -104,7 +104,7 @@ def _common_row(rows: list[Any]) -> dict[str, Any] | None:
     return rows[0]
 
 
-def num_kv_shared_layers(reader: Reader, kinds: list[str]) -> int:
+def read_num_kv_shared_layers(reader: ConfigReader, kinds: list[str]) -> int:
     """Return how many layers at the end use keys and values of layers before them."""
     stated, count = reader.config.get("num_kv_shared_layers"), len(kinds)
     if stated is None:
@@ -127,7 +127,7 @@ def num_kv_shared_layers(reader: Reader, kinds: list[str]) -> int:
     return stated
 
 
-def keys_are_values(reader: Reader, kinds: list[str], shared: int) -> bool:
+def read_keys_are_values(reader: ConfigReader, kinds: list[str], shared: int) -> bool:
     """Return whether full layers take their keys for values."""
     stated = reader.flag("attention_k_eq_v")
     if stated is not None:
@@ -139,7 +139,7 @@ def keys_are_values(reader: Reader, kinds: list[str], shared: int) -> bool:
     return FULL in own
 
 
-def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
+def read_rope(reader: ConfigReader, kinds: list[str]) -> dict[str, Any]:
     """Return the rotary settings of both kinds of layers."""
     stated = reader.config.get("rope_parameters")
     if stated is None:
@@ -158,16 +158,20 @@ def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
 
 
 def _is_rope(given: Any) -> bool:
-    if not isinstance(given, dict) or given.keys() - ROPE or not positive(given.get("rope_theta")):
+    if (
+        not isinstance(given, dict)
+        or given.keys() - ROPE
+        or not is_positive(given.get("rope_theta"))
+    ):
         return False
     part, factor = given.get("partial_rotary_factor", 1.0), given.get("factor", 1.0)
     if given.get("rope_type") == "default":
         return bool(part == factor == 1.0)  # only proportional ones would read them
-    whole = positive(part) and part <= 1 and positive(factor)
+    whole = is_positive(part) and part <= 1 and is_positive(factor)
     return given.get("rope_type") == "proportional" and whole
 
 
-def window(reader: Reader, kinds: list[str]) -> int:
+def read_window(reader: ConfigReader, kinds: list[str]) -> int:
     """Return how many positions a sliding layer sees, its own included."""
     stated = reader.config.get("sliding_window")
     if SLIDING in kinds and stated is None:

@@ -17,7 +17,7 @@ from ..checkpoint import Checkpoint
 from ..config_keys.key_positions import with_place
 from ..folder import config_file, open_folder
 from .config import MODELS, flatten, read_settings
-from .layout import layout, layout_problems, stored_parts
+from .layout import layout_problems, stored_parts, tensor_shapes
 from .lint import (
     low_bit_warnings,
     partly_stored_kv,
@@ -25,7 +25,7 @@ from .lint import (
     stray_tensors_problem,
     unread_tensors,
 )
-from .settings import Settings
+from .settings import Gemma4Settings
 from .text_part import PREFIXES, is_unused, own_config, separate_tensors
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ TABLE = "embed_tokens_per_layer"
 
 
 @dataclass(frozen=True)
-class Decoder:
+class Gemma4Checkpoint:
     """A checkpoint whose names begin at the layers' list: embed_tokens.weight, layers.0...
 
     `table` is what its per-layer table is stored as, by part, which is no part of `loaded`.
     """
 
     checkpoint: Checkpoint
-    settings: Settings
+    settings: Gemma4Settings
     prefix: str
     notes: tuple[Problem, ...]
 
@@ -72,7 +72,7 @@ class Decoder:
         return {name: tensor for name, tensor in tensors if not name.startswith(f"{TABLE}.")}
 
 
-def read_decoder(weights: Location, headers: Headers) -> Decoder:
+def read_decoder(weights: Location, headers: Headers) -> Gemma4Checkpoint:
     """Read a folder's headers; raise ComposerError with everything that contradicts."""
     folder = open_folder(weights, headers)
     location, outer, index = folder.location, folder.config, folder.tensors
@@ -104,7 +104,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         raise
     if settings:
         problems += layout_problems(
-            layout(settings), checked.tensors, checked.schemes, f"{location}: {prefix}"
+            tensor_shapes(settings), checked.tensors, checked.schemes, f"{location}: {prefix}"
         )
     _refuse(problems, place)
     assert settings is not None
@@ -112,7 +112,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     few = low_bit_warnings(checked.schemes, stored, "the checkpoint is quantized in")
     packed = quantized_towers(towers, stored)
     notes = (*checked.notes, *unread_tensors(towers, unused, stored), *packed, *few)
-    return Decoder(replace(checked, notes=()), settings, prefix, notes)
+    return Gemma4Checkpoint(replace(checked, notes=()), settings, prefix, notes)
 
 
 def _refuse(problems: list[Problem], place: Place) -> None:
@@ -120,7 +120,7 @@ def _refuse(problems: list[Problem], place: Place) -> None:
     with_place(errors, place).raise_any()
 
 
-def _unused_kv(settings: Settings | None, names: Iterable[str]) -> set[str]:
+def _unused_kv(settings: Gemma4Settings | None, names: Iterable[str]) -> set[str]:
     """Return the tensors of keys and values of layers that use those of layers before them."""
     if settings is None or not settings.args["num_kv_shared_layers"]:
         return set()

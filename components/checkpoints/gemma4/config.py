@@ -9,8 +9,8 @@ from composer.core.errors import Problem
 
 from ..checkpoint import LAYERS
 from . import attention
-from .reader import Reader, positive
-from .settings import FULL, SLIDING, Layer, Settings, Size
+from .reader import ConfigReader, is_positive
+from .settings import FULL, SLIDING, Gemma4Settings, LayerSettings, SizeWithSource
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -40,12 +40,12 @@ def flatten(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 def read_settings(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> tuple[Settings | None, list[Problem]]:
+) -> tuple[Gemma4Settings | None, list[Problem]]:
     """Read a flat config; `tensors` are named from the layers' list on, as embed_tokens.weight.
 
     The settings are None where they are not sound.
     """
-    reader = Reader(config, tensors)
+    reader = ConfigReader(config, tensors)
     for key, values in FIXED.items():
         if config.get(key) not in values:
             reader.refuse(key, str(values[-1]))
@@ -56,26 +56,26 @@ def read_settings(
     return settings, reader.problems
 
 
-def _settings(reader: Reader, count: int) -> Settings:
+def _settings(reader: ConfigReader, count: int) -> Gemma4Settings:
     config = reader.config
     hidden = reader.size("hidden_size", "norm.weight")
     vocabulary = reader.size("vocab_size", "embed_tokens.weight")
-    kinds = attention.kinds_of(reader, count)
-    dims = attention.head_dims(reader, kinds)
+    kinds = attention.read_layer_types(reader, count)
+    dims = attention.read_head_dims(reader, kinds)
     heads = reader.size(
         "num_attention_heads", "layers.0.self_attn.q_proj.weight", per=dims[kinds[0]].value
     )
-    shared = attention.num_kv_shared_layers(reader, kinds)
-    equal = attention.keys_are_values(reader, kinds, shared)
-    keys = attention.kv_heads(reader, kinds, dims, equal)
+    shared = attention.read_num_kv_shared_layers(reader, kinds)
+    equal = attention.read_keys_are_values(reader, kinds, shared)
+    keys = attention.read_kv_heads(reader, kinds, dims, equal)
     width = reader.size("intermediate_size", "layers.0.mlp.gate_proj.weight")
     doubled = _doubled(reader, count, shared, width)
-    twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.label}")
+    twice = SizeWithSource(2 * width.value, f"2 (use_double_wide_mlp) x {width.label}")
     layers = []
     for number, kind in enumerate(kinds):
         shares_kv = number >= count - shared
         wide = twice if doubled and shares_kv else width
-        layers.append(Layer(kind, dims[kind], keys[kind], wide, shares_kv))
+        layers.append(LayerSettings(kind, dims[kind], keys[kind], wide, shares_kv))
     per_layer = _per_layer(reader)
     experts, most = _experts(reader)
     tied = config.get("tie_word_embeddings") is True or "lm_head.weight" not in reader.tensors
@@ -93,8 +93,8 @@ def _settings(reader: Reader, count: int) -> Settings:
         "num_global_key_value_heads": keys[FULL].value if equal else None,
         "num_kv_shared_layers": shared,
         "hidden_size_per_layer_input": per_layer.value,
-        "rope_parameters": attention.rope(reader, kinds),
-        "sliding_window": attention.window(reader, kinds),
+        "rope_parameters": attention.read_rope(reader, kinds),
+        "sliding_window": attention.read_window(reader, kinds),
         "max_position_embeddings": reader.config.get("max_position_embeddings") or 131072,
         "attention_k_eq_v": equal,
         "final_logit_softcapping": _softcap(reader),
@@ -107,12 +107,12 @@ def _settings(reader: Reader, count: int) -> Settings:
         "tie_word_embeddings": tied,
     }
     both_ways = _bidirectional(reader, shared)
-    return Settings(
+    return Gemma4Settings(
         hidden, vocabulary, heads, tuple(layers), per_layer, equal, experts, both_ways, args
     )
 
 
-def _bidirectional(reader: Reader, shared: int) -> bool:
+def _bidirectional(reader: ConfigReader, shared: int) -> bool:
     """Return whether the rows of a picture see each other, which no shared layer computes."""
     key = "use_bidirectional_attention"
     if reader.config.get(key) != "vision":
@@ -123,7 +123,7 @@ def _bidirectional(reader: Reader, shared: int) -> bool:
     return True
 
 
-def _count(reader: Reader) -> int:
+def _count(reader: ConfigReader) -> int:
     stated = reader.config.get("num_hidden_layers")
     if stated is None:
         reader.report_missing("num_hidden_layers", "which decides what every other layer shares")
@@ -134,7 +134,7 @@ def _count(reader: Reader) -> int:
     return 0
 
 
-def _doubled(reader: Reader, count: int, shared: int, width: Size) -> bool:
+def _doubled(reader: ConfigReader, count: int, shared: int, width: SizeWithSource) -> bool:
     """Return whether layers that share keys and values have an MLP of twice the width."""
     stated = reader.flag("use_double_wide_mlp")
     if stated is not None:
@@ -143,11 +143,11 @@ def _doubled(reader: Reader, count: int, shared: int, width: Size) -> bool:
     return bool(shared) and last is not None and last.shape[:1] == (2 * width.value,)
 
 
-def _per_layer(reader: Reader) -> Size:
+def _per_layer(reader: ConfigReader) -> SizeWithSource:
     """Return the width of per-layer inputs; each of the vocabulary's ids has a row of them."""
     key, name = "hidden_size_per_layer_input", "per_layer_projection_norm.weight"
     if reader.config.get(key) in (None, 0) and name not in reader.tensors:
-        return Size(0, f"{key} 0")
+        return SizeWithSource(0, f"{key} 0")
     table = reader.tensors.get("embed_tokens_per_layer.weight")
     words = reader.tensors.get("embed_tokens.weight")
     stated = reader.config.get("vocab_size_per_layer_input")
@@ -164,7 +164,9 @@ def _per_layer(reader: Reader) -> Size:
     return reader.size(key, name, least=0)
 
 
-def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
+def _experts(
+    reader: ConfigReader,
+) -> tuple[tuple[SizeWithSource, SizeWithSource] | None, int | None]:
     """Return how many experts there are, their width, and how many a token takes."""
     stated, gate = reader.flag("enable_moe_block"), "layers.0.router.proj.weight"
     if stated is None:
@@ -182,11 +184,11 @@ def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
     return (count, width), most
 
 
-def _softcap(reader: Reader) -> float | None:
+def _softcap(reader: ConfigReader) -> float | None:
     key = "final_logit_softcapping"
     if key not in reader.config:
         reader.report_missing(key, "and defaults differ: none and 30")
     stated: float | None = reader.config.get(key)
-    if stated is not None and not positive(stated):
+    if stated is not None and not is_positive(stated):
         reader.refuse(key, "a number above 0, or null")
     return stated

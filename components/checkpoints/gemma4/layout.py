@@ -10,15 +10,15 @@ from composer.core.errors import Problem
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from ..layout import count_are
-from .settings import Layer, Settings, Size
+from .settings import Gemma4Settings, LayerSettings, SizeWithSource
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
-Sizes = tuple[Size, ...]
-ONE = Size(1, "1")
+Sizes = tuple[SizeWithSource, ...]
+ONE = SizeWithSource(1, "1")
 PARTS = ("weight", "scales", "biases")
 MOST = 8  # wrong shapes that are reported one by one
 NUMBER = re.compile(r"^layers\.\d+")
@@ -33,7 +33,7 @@ def stored_parts(tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     return parts
 
 
-def layout(settings: Settings) -> dict[str, Sizes]:
+def tensor_shapes(settings: Gemma4Settings) -> dict[str, Sizes]:
     """Return every tensor's shape, named from the layers' list on, as embed_tokens.weight."""
     wide, found = settings.hidden, dict[str, Sizes]()
     found["embed_tokens.weight"] = (settings.vocabulary, wide)
@@ -41,7 +41,7 @@ def layout(settings: Settings) -> dict[str, Sizes]:
     if not settings.args["tie_word_embeddings"]:
         found["lm_head.weight"] = (settings.vocabulary, wide)
     if settings.per_layer.value:
-        rows = Size(len(settings.layers), f"num_hidden_layers {len(settings.layers)}")
+        rows = SizeWithSource(len(settings.layers), f"num_hidden_layers {len(settings.layers)}")
         rows *= settings.per_layer
         found["embed_tokens_per_layer.weight"] = (settings.vocabulary, rows)
         found["per_layer_model_projection.weight"] = (rows, wide)
@@ -52,7 +52,7 @@ def layout(settings: Settings) -> dict[str, Sizes]:
     return found
 
 
-def _layer(settings: Settings, layer: Layer) -> Iterator[tuple[str, Sizes]]:
+def _layer(settings: Gemma4Settings, layer: LayerSettings) -> Iterator[tuple[str, Sizes]]:
     wide, head = settings.hidden, layer.head_dim
     queries, keys = settings.heads * head, layer.kv_heads * head
     yield "layer_scalar", (ONE,)
@@ -121,7 +121,7 @@ def layout_problems(
             "W278",
             f"{count_are(more)} no part of this decoder: {some(more)}",
             causes=(
-                f"{at}{describe(tensors[more[0]])} is there",
+                f"{at}{describe_tensor(tensors[more[0]])} is there",
                 f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "
                 "name",
             ),
@@ -151,7 +151,7 @@ def _misshapen(
             "W279",
             message,
             causes=(
-                f"{shown} comes from {at}{describe(tensors[first])}",
+                f"{shown} comes from {at}{describe_tensor(tensors[first])}",
                 f"{values} comes from config.json: {_text(wanted[first])}",
             ),
         )

@@ -9,13 +9,13 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from ..layout import count_are
-from .settings import Settings
+from .settings import Gemma4Settings
 from .text_part import TOWERS
 
 
-def partly_stored_kv(settings: Settings | None, unused: set[str]) -> Iterator[Problem]:
+def partly_stored_kv(settings: Gemma4Settings | None, unused: set[str]) -> Iterator[Problem]:
     """Report keys that some of the layers that share keys and values store and others do not."""
     if settings is None or not unused:
         return
@@ -45,7 +45,7 @@ def stray_tensors_problem(tensors: list[Tensor], prefix: str) -> list[Problem]:
             "W278",
             f"{count_are(names)} neither the decoder's nor a tower's: {some(names)}",
             causes=(
-                f"{describe(first)} is there",
+                f"{describe_tensor(first)} is there",
                 f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
             ),
             hint="take them out of the checkpoint",

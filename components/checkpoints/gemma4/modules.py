@@ -9,13 +9,15 @@ from composer.formats.quantization import Scheme
 
 from ..ggml_blocks import block_scheme
 from ..modules import Module, module_of
-from .checkpoint import Decoder
-from .layout import layout, stored_parts
+from .checkpoint import Gemma4Checkpoint
+from .layout import stored_parts, tensor_shapes
 
 MLX = "mlx.gemma4"
 
 
-def read_modules(decoder: Decoder, recipe: Mapping[str, Scheme] | None = None) -> dict[str, Module]:
+def read_modules(
+    decoder: Gemma4Checkpoint, recipe: Mapping[str, Scheme] | None = None
+) -> dict[str, Module]:
     """Return modules by path, the per-layer table among them.
 
     The scalar of a layer is a module too, whose only part is called weight. `recipe` is how floats
@@ -23,7 +25,7 @@ def read_modules(decoder: Decoder, recipe: Mapping[str, Scheme] | None = None) -
     """
     tensors, schemes = decoder.checkpoint.tensors, recipe or decoder.checkpoint.schemes
     found: dict[str, Module] = {}
-    for name, sizes in layout(decoder.settings).items():
+    for name, sizes in tensor_shapes(decoder.settings).items():
         path = name.removesuffix(".weight")
         parts = stored_parts(tensors, path) or {"weight": tensors[name]}
         shape = tuple(size.value for size in sizes)
@@ -34,7 +36,7 @@ def read_modules(decoder: Decoder, recipe: Mapping[str, Scheme] | None = None) -
     return found
 
 
-def experts_problem(decoder: Decoder) -> Problem:
+def experts_problem(decoder: Gemma4Checkpoint) -> Problem:
     """Refuse a decoder with experts, which composer has no blocks for."""
     assert decoder.settings.experts
     count, _ = decoder.settings.experts

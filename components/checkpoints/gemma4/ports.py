@@ -11,8 +11,8 @@ from composer.core.location import Location
 from composer.core.signature import Signature
 
 from ..lora.adapters import AdapterFacts, read_adapters
-from ..lora.pair import projections
-from .checkpoint import Decoder
+from ..lora.pair import layer_projections
+from .checkpoint import Gemma4Checkpoint
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -21,7 +21,7 @@ CAUSAL = "use_bidirectional_attention is not vision: a picture is read as words 
 NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 
 
-def bind_sizes(decoder: Decoder, weights: Location) -> dict[str, Bound]:
+def bind_sizes(decoder: Gemma4Checkpoint, weights: Location) -> dict[str, Bound]:
     """Bind D, V, and with per-layer inputs L layers and their width P."""
     checkpoint, settings = decoder.checkpoint, decoder.settings
     dims = {
@@ -35,7 +35,7 @@ def bind_sizes(decoder: Decoder, weights: Location) -> dict[str, Bound]:
     return dims
 
 
-def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
+def missing_reasons(decoder: Gemma4Checkpoint, weights: Location) -> dict[str, str]:
     """Explain why a decoder has no per-layer inputs, or no marks of pictures, if it has none."""
     reasons = {}
     if not decoder.settings.per_layer.value:
@@ -45,7 +45,9 @@ def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
     return reasons
 
 
-def ports(methods: Mapping[str, Signature], decoder: Decoder) -> dict[str, Signature]:
+def ports_without_per_layer(
+    methods: Mapping[str, Signature], decoder: Gemma4Checkpoint
+) -> dict[str, Signature]:
     """Return the ports of a decoder, without those that its size does not have."""
     missing = set()
     if not decoder.settings.per_layer.value:
@@ -70,6 +72,6 @@ def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]
     return found
 
 
-def adapters_of(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
+def adapters_of(spec: Spec, headers: Headers, decoder: Gemma4Checkpoint) -> dict[str, AdapterFacts]:
     """Return what the adapters of a component say, by their names."""
-    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.without_kv)
+    return read_adapters(spec, headers, layer_projections(decoder.checkpoint), decoder.without_kv)

@@ -12,7 +12,7 @@ from composer.formats.quantization import Scheme
 
 from .. import packing
 from ..packed_modules import packing_of
-from .checkpoint import Decoder
+from .checkpoint import Gemma4Checkpoint
 from .lint import low_bit_warnings
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def decoder_packing(
-    weights: Location, headers: Headers, decoder: Decoder, recipe: Mapping[str, Scheme], pack: Pack
+    weights: Location,
+    headers: Headers,
+    decoder: Gemma4Checkpoint,
+    recipe: Mapping[str, Scheme],
+    pack: Pack,
 ) -> Packing:
     """Return the modules of a recipe by their stored names, with mlx-lm's names for its config."""
     checkpoint, prefix = decoder.checkpoint, decoder.prefix
@@ -36,7 +40,9 @@ def _key_in_mlx(name: str) -> str:
     return "language_model.model." + name.removeprefix("model.language_model.")
 
 
-def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:
+def recipe_schemes(
+    spec: Spec, decoder: Gemma4Checkpoint
+) -> tuple[dict[str, Scheme] | None, list[Problem]]:
     """Return which modules a recipe quantizes, None without one, and what to warn of.
 
     The attention and MLP projections and the experts are what it means; anything else is named by
@@ -45,7 +51,9 @@ def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | No
     """
     if spec.recipe is None:
         return None, []
-    plan, notes = packing.plan(spec.recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
+    plan, notes = packing.plan_quantization(
+        spec.recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes
+    )
     place = Place(str(decoder.checkpoint.location))
     few = [
         path for path, scheme in plan.items() if path.endswith("router.proj") and scheme.bits < 8

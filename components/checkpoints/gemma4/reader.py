@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core.problems import Problems
 from composer.formats.file_problems import show_bare
 
-from .settings import Size
+from .settings import SizeWithSource
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -19,7 +19,7 @@ MOST = 2**31
 
 
 @dataclass
-class Reader:
+class ConfigReader:
     """A flat config and the tensors beside it, by their names from the layers' list on.
 
     What is wrong is kept in `problems`, and a stand-in is returned.
@@ -42,20 +42,22 @@ class Reader:
             hint=f"write {key} into config.json as the model was trained",
         )
 
-    def size(self, key: str, name: str, axis: int = 0, per: int = 1, least: int = 1) -> Size:
+    def size(
+        self, key: str, name: str, axis: int = 0, per: int = 1, least: int = 1
+    ) -> SizeWithSource:
         """Return what the config says, or else what a tensor shows along one axis."""
         stated = self.config.get(key)
         tensor = self.tensors.get(name)
         if stated is None and tensor is not None and len(tensor.shape) > axis:
             value = tensor.shape[axis] // max(per, 1)
-            return Size(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
+            return SizeWithSource(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
         if stated is None:
             self.report_missing(key, f"and there is no {name} to show it")
-            return Size(1, key)
+            return SizeWithSource(1, key)
         if type(stated) is not int or not least <= stated <= MOST:
             self.refuse(key, f"{least} or more")
-            return Size(1, key)
-        return Size(stated, f"{key} {stated}")
+            return SizeWithSource(1, key)
+        return SizeWithSource(stated, f"{key} {stated}")
 
     def flag(self, key: str) -> bool | None:
         """Return true or false, or None where the config is silent."""
@@ -67,12 +69,12 @@ class Reader:
 
     def number(self, key: str, usual: float, below: float) -> float:
         stated = self.config.get(key, usual)
-        if not positive(stated) or stated >= below:
+        if not is_positive(stated) or stated >= below:
             self.refuse(key, f"a number above 0 and below {below}")
             return usual
         return float(stated)
 
 
-def positive(value: Any) -> bool:
+def is_positive(value: Any) -> bool:
     """Return whether this is a finite number above 0."""
     return type(value) in (int, float) and 0 < value < inf

@@ -9,24 +9,24 @@ from typing import Any, NamedTuple
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-class Size(NamedTuple):
+class SizeWithSource(NamedTuple):
     """A length that the config or a tensor says, and in what words."""
 
     value: int
     label: str
 
-    def __mul__(self, other: Size) -> Size:  # type: ignore[override]
-        return Size(self.value * other.value, f"{self.label} x {other.label}")
+    def __mul__(self, other: SizeWithSource) -> SizeWithSource:  # type: ignore[override]
+        return SizeWithSource(self.value * other.value, f"{self.label} x {other.label}")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSettings:
     """One layer's attention and MLP; one that `shares_kv` keeps no keys and values of its own."""
 
     kind: str
-    head_dim: Size
-    kv_heads: Size
-    width: Size
+    head_dim: SizeWithSource
+    kv_heads: SizeWithSource
+    width: SizeWithSource
     shares_kv: bool
 
     @property
@@ -35,19 +35,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Gemma4Settings:
     """A decoder's sizes; `per_layer` is 0 wide where there are no per-layer inputs.
 
     Where it is `bidirectional`, the rows of a picture see each other in sliding layers. `args` are
     those of mlx-lm's ModelArgs, every one given, so that none of its defaults counts.
     """
 
-    hidden: Size
-    vocabulary: Size
-    heads: Size
-    layers: tuple[Layer, ...]
-    per_layer: Size
+    hidden: SizeWithSource
+    vocabulary: SizeWithSource
+    heads: SizeWithSource
+    layers: tuple[LayerSettings, ...]
+    per_layer: SizeWithSource
     keys_are_values: bool
-    experts: tuple[Size, Size] | None
+    experts: tuple[SizeWithSource, SizeWithSource] | None
     bidirectional: bool
     args: Mapping[str, Any]

@@ -12,14 +12,14 @@ from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
 from ..gemma4.towers import own_tensors
-from ..layout import LayoutChecker, cause, count_layers
+from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
 from .settings import (
-    Settings,
+    AudioSettings,
     check_clipping,
+    expected_settings,
     known_sizes,
     read_settings,
-    settings,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Tower(EncoderCheckpoint):
     """The audio tower of a Gemma-4 checkpoint."""
 
     layers: int
-    settings: Settings
+    settings: AudioSettings
 
 
 def read_tower(spec: Spec, headers: Headers) -> Tower:
@@ -54,12 +54,12 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     plain, schemes = dequantized_headers(checker, config, "model.", own)
     layers = count_layers(own, layout.LAYER_NUMBER)
     clipped = any(name.endswith(".input_min") for name in own)
-    wanted = dict(layout.tensors(layers, clipped=clipped))
+    wanted = dict(layout.tensor_shapes(layers, clipped=clipped))
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
     _relate(checker)
     dtype = checker.precision(spec.dtype)
-    checker.configure(settings(file, audio), known_sizes(checker, layers))
+    checker.configure(expected_settings(file, audio), known_sizes(checker, layers))
     check_clipping(checker, file, audio, clipped)
     found = read_settings(checker, file, audio)
     packed = packed_modules(checker, spec, own, plain, schemes)
@@ -83,11 +83,11 @@ def _relate(checker: LayoutChecker) -> None:
     for size, times, other in (("twice", 2, "width"), ("inner", 4, "width")):
         if {size, other} <= dims.keys() and dims[size].value != times * dims[other].value:
             what = f"{layout.LABELS[size]} is not {times} times {layout.LABELS[other]}"
-            checker.report("W272", what, cause(dims[size]), cause(dims[other]))
+            checker.report("W272", what, describe_bound(dims[size]), describe_bound(dims[other]))
     for size, part in (("width", "head"), ("joined", "second")):
         if {size, part} <= dims.keys() and dims[size].value % dims[part].value:
             what = f"{layout.LABELS[size]} is no multiple of {layout.LABELS[part]}"
-            checker.report("W272", what, cause(dims[size]), cause(dims[part]))
+            checker.report("W272", what, describe_bound(dims[size]), describe_bound(dims[part]))
     if {"joined", "second"} <= dims.keys():
         joined = dims["joined"]
         dims["mels"] = Bound(4 * (joined.value // dims["second"].value), joined.witness)

@@ -64,7 +64,7 @@ LABELS = {
 LAYER_NUMBER = re.compile(r"audio_tower\.layers\.(\d{1,3})\.")
 
 
-def tensors(layers: int, *, clipped: bool) -> Iterator[tuple[str, str]]:
+def tensor_shapes(layers: int, *, clipped: bool) -> Iterator[tuple[str, str]]:
     """Name every tensor with its sizes; a clipped layer has four bounds, which are scalars."""
     for name, sizes in BEFORE.items():
         yield TOWER + name, sizes

@@ -10,7 +10,7 @@ from composer.core.component import Bound
 from composer.core.location import Location
 from composer.formats.file_problems import show_bare
 
-from ..layout import LayoutChecker, Setting
+from ..layout import ExpectedSetting, LayoutChecker
 
 SIZES = {
     "hidden_size": "width",
@@ -23,7 +23,7 @@ FIXED = {"model_type": "gemma4_audio", "hidden_act": "silu", "attention_context_
 
 
 @dataclass(frozen=True)
-class Settings:
+class AudioSettings:
     """The numbers that no tensor shows.
 
     A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention
@@ -38,7 +38,9 @@ class Settings:
     rms_norm_eps: float
 
 
-def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, Any]) -> Settings:
+def read_settings(
+    checker: LayoutChecker, file: Location, audio: Mapping[str, Any]
+) -> AudioSettings:
     """Read an `audio_config`; what it leaves out is transformers' default, and the release's."""
 
     def number(key: str, default: float) -> float:
@@ -58,7 +60,7 @@ def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, An
             f"{show_bare(chunk)} and {show_bare(left)} come from {file}: audio_config",
         )
         left = 13
-    return Settings(
+    return AudioSettings(
         past=left - 2,
         logit_cap=number("attention_logit_cap", 50.0),
         residual_weight=number("residual_weight", 0.5),
@@ -67,17 +69,17 @@ def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, An
     )
 
 
-def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
+def expected_settings(file: Location, audio: Mapping[str, Any]) -> Iterator[ExpectedSetting]:
     """Return the settings of an `audio_config` that the tensors are checked against."""
     for key, value in audio.items():
         if key in SIZES or key in FIXED:
             path = f"audio_config.{key}"
-            yield Setting(file, path, value, SIZES.get(key), FIXED.get(key))
+            yield ExpectedSetting(file, path, value, SIZES.get(key), FIXED.get(key))
     channels = audio.get("subsampling_conv_channels")
     if isinstance(channels, list) and len(channels) == 2:
         for at, size in enumerate(("first", "second")):
             path = f"audio_config.subsampling_conv_channels[{at}]"
-            yield Setting(file, path, channels[at], size)
+            yield ExpectedSetting(file, path, channels[at], size)
 
 
 def check_clipping(

@@ -12,7 +12,7 @@ from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
 from ..gemma4.towers import own_tensors
-from ..layout import LayoutChecker, cause, count_layers
+from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
 from .settings import Settings, check_flag, read_settings, settings
 
@@ -78,9 +78,9 @@ def _relate(checker: LayoutChecker, known: dict[str, Bound]) -> None:
     attended, head = known.get("attended"), known.get("head")
     if head and head.value % 4:
         what = f"{layout.LABELS['head']} is no multiple of 4, so that its pairs turn by x and by y"
-        checker.report("W272", what, cause(head))
+        checker.report("W272", what, describe_bound(head))
     if attended and head:
         known["heads"] = Bound(attended.value // head.value, attended.witness)
         if attended.value % head.value:
             what = f"{layout.LABELS['attended']} is no multiple of {layout.LABELS['head']}"
-            checker.report("W272", what, cause(attended), cause(head))
+            checker.report("W272", what, describe_bound(attended), describe_bound(head))

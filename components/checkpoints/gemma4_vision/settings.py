@@ -9,7 +9,7 @@ from typing import Any
 from composer.core.location import Location
 from composer.formats.file_problems import show_bare
 
-from ..layout import LayoutChecker, Setting
+from ..layout import ExpectedSetting, LayoutChecker
 
 SIZES = {
     "hidden_size": "width",
@@ -68,11 +68,13 @@ def read_settings(checker: LayoutChecker, file: Location, vision: Mapping[str, A
     )
 
 
-def settings(file: Location, vision: Mapping[str, Any]) -> Iterator[Setting]:
+def settings(file: Location, vision: Mapping[str, Any]) -> Iterator[ExpectedSetting]:
     """Return the settings of a `vision_config` that the tensors are checked against."""
     for key, value in vision.items():
         if key in SIZES or key in FIXED:
-            yield Setting(file, f"vision_config.{key}", value, SIZES.get(key), FIXED.get(key))
+            yield ExpectedSetting(
+                file, f"vision_config.{key}", value, SIZES.get(key), FIXED.get(key)
+            )
 
 
 def check_flag(

@@ -12,7 +12,7 @@ from composer.core.suggest import some
 from composer.formats.file_problems import show
 
 from .config_values import REASONS, ConfigValues
-from .scaling import Scaling
+from .scaling import LoraScaling
 
 MLX_LM, RELEASE = "adapter_config.json", "lora_config.json"
 RANKS, SCALES = ("rank", "lora_rank", "r"), ("scale", "lora_scale")
@@ -50,7 +50,7 @@ class AdapterConfig:
     layers: tuple[int, ...] | None = None
     last: int | None = None
     pattern: bool = False
-    scaling: Scaling | None = None
+    scaling: LoraScaling | None = None
     dora: bool = False
     notes: tuple[Problem, ...] = ()
     saved: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ def _peft(values: ConfigValues) -> AdapterConfig:
     alphas = values.scales(config, ("lora_alpha",))
     scaling = None
     if any(own) and ranks and alphas:
-        scaling = Scaling(ranks["r"], alphas["lora_alpha"], root, *own)
+        scaling = LoraScaling(ranks["r"], alphas["lora_alpha"], root, *own)
     scales = {}
     for alpha in alphas.values():
         for rank in ranks.values():

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from composer.core.suggest import some
 
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from .adapter_config import AdapterConfig
 from .adapter_tensors import AdapterChecker, split_layer
-from .pair import OUTSIDE, Pair
-from .scaling import from_layers
+from .pair import OUTSIDE, LoraPair
+from .scaling import layer_path
 
 
 def check_modules(
-    checker: AdapterChecker, pairs: Mapping[str, Pair], config: AdapterConfig
+    checker: AdapterChecker, pairs: Mapping[str, LoraPair], config: AdapterConfig
 ) -> None:
     """Check the modules that are there against those that a config means."""
     ends = set()
@@ -32,7 +32,7 @@ def check_modules(
         return
     meant = _TargetModules(checker, config)
     wanted = {path for path in checker.targets if meant(path)}
-    have = f"adapter: {len(here)} modules, such as {describe(next(iter(pairs.values())).a)}"
+    have = f"adapter: {len(here)} modules, such as {describe_tensor(next(iter(pairs.values())).a)}"
     for what, paths in (("missing", wanted - here), ("not meant to be there", here - wanted)):
         if not paths:
             continue
@@ -84,7 +84,7 @@ def _module_path(name: str) -> str:
     last = name.rpartition(".")[2]
     if last in OUTSIDE:
         return last
-    return from_layers(name)
+    return layer_path(name)
 
 
 def _suffixes(path: str) -> set[str]:

@@ -9,14 +9,14 @@ from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed
 
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from .adapter_config import AdapterConfig
 from .adapter_tensors import AdapterChecker
-from .pair import Pair
-from .scaling import Scaling
+from .pair import LoraPair
+from .scaling import LoraScaling
 
 
-def find_scaling(configs: Sequence[AdapterConfig]) -> Scaling | None:
+def find_scaling(configs: Sequence[AdapterConfig]) -> LoraScaling | None:
     """Return the ranks and scales of single modules that a config states, if one does."""
     for config in configs:
         if config.scaling:
@@ -25,7 +25,7 @@ def find_scaling(configs: Sequence[AdapterConfig]) -> Scaling | None:
 
 
 def check_ranks(
-    checker: AdapterChecker, pairs: Mapping[str, Pair], configs: Sequence[AdapterConfig]
+    checker: AdapterChecker, pairs: Mapping[str, LoraPair], configs: Sequence[AdapterConfig]
 ) -> int:
     """Return the rank; report modules of another one, and configs that say another one.
 
@@ -45,8 +45,8 @@ def check_ranks(
             checker.report(
                 "W289",
                 f"ranks differ: {rank} and {pair.ranks[0]}",
-                f"adapter: {describe(first.a)}",
-                f"adapter: {describe(pair.a)}",
+                f"adapter: {describe_tensor(first.a)}",
+                f"adapter: {describe_tensor(pair.a)}",
             )
     for config in configs:
         for key, value in config.ranks.items():
@@ -54,13 +54,15 @@ def check_ranks(
                 checker.report(
                     "W289",
                     f"the rank is {rank}, but {config.file} says {value}",
-                    f"{rank} comes from {describe(first.a)}",
+                    f"{rank} comes from {describe_tensor(first.a)}",
                     f"{value} comes from {key} in {config.file}",
                 )
     return rank
 
 
-def _report_ambiguous(checker: AdapterChecker, pairs: Sequence[Pair], scaling: Scaling) -> bool:
+def _report_ambiguous(
+    checker: AdapterChecker, pairs: Sequence[LoraPair], scaling: LoraScaling
+) -> bool:
     """Report the first module that several keys of a pattern give different numbers."""
     for pair in pairs:
         if keys := scaling.ambiguous(pair.path):
@@ -71,8 +73,8 @@ def _report_ambiguous(checker: AdapterChecker, pairs: Sequence[Pair], scaling: S
 
 
 def _check_own_ranks(
-    checker: AdapterChecker, pairs: Sequence[Pair], scaling: Scaling
-) -> list[Pair]:
+    checker: AdapterChecker, pairs: Sequence[LoraPair], scaling: LoraScaling
+) -> list[LoraPair]:
     """Report modules of another rank than their own, and return those that have none."""
     others = []
     for pair in pairs:
@@ -83,25 +85,25 @@ def _check_own_ranks(
             checker.report(
                 "W289",
                 f"the rank is {pair.ranks[0]}, but rank_pattern says {own}",
-                f"adapter: {describe(pair.a)}",
+                f"adapter: {describe_tensor(pair.a)}",
             )
     return others
 
 
 def check_magnitudes(
-    checker: AdapterChecker, pairs: Mapping[str, Pair], configs: Sequence[AdapterConfig]
+    checker: AdapterChecker, pairs: Mapping[str, LoraPair], configs: Sequence[AdapterConfig]
 ) -> None:
     """Report modules that have a magnitude where the config says plain LoRA, or lack one."""
     for config in configs:
         for pair in pairs.values():
             if config.dora and not pair.magnitude:
                 message = f"{config.file} says DoRA, but there is no magnitude"
-                checker.report("W293", message, f"adapter: {describe(pair.a)}")
+                checker.report("W293", message, f"adapter: {describe_tensor(pair.a)}")
             elif pair.magnitude and not config.dora:
                 message = (
                     f"{config.file} says plain LoRA, but there is a magnitude, which is DoRA's"
                 )
-                checker.report("W293", message, f"adapter: {describe(pair.magnitude)}")
+                checker.report("W293", message, f"adapter: {describe_tensor(pair.magnitude)}")
 
 
 def choose_scale(

@@ -13,8 +13,8 @@ from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
-from ..embedding_table import FLOATS, describe
-from .pair import EMBEDDING, OUTSIDE, Pair, Projection
+from ..embedding_table import FLOATS, describe_tensor
+from .pair import EMBEDDING, OUTSIDE, LinearShape, LoraPair
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex
@@ -43,7 +43,7 @@ class AdapterChecker:
     """
 
     location: Location
-    targets: Mapping[str, Projection]
+    targets: Mapping[str, LinearShape]
     unused: Collection[str]
     seen: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)  # that have PEFT's names for embeddings
@@ -64,7 +64,7 @@ class AdapterChecker:
             if count > MOST:
                 yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
-    def pairs(self, tensors: TensorIndex, excluded: Collection[str] = ()) -> dict[str, Pair]:
+    def pairs(self, tensors: TensorIndex, excluded: Collection[str] = ()) -> dict[str, LoraPair]:
         """Return the whole pairs by module, and report every tensor that is in none.
 
         `excluded` are the names of tensors that are something else.
@@ -76,7 +76,7 @@ class AdapterChecker:
                 continue
             match = NAME.fullmatch(name)
             if match is None:
-                strange.append(describe(tensor))
+                strange.append(describe_tensor(tensor))
                 continue
             path = match["path"]
             side = match["mlx"] or match["peft"] or match["table"] or "magnitude"
@@ -85,7 +85,7 @@ class AdapterChecker:
             own = halves.setdefault(path, {})
             if side in own or side.swapcase() in own:
                 message = f"two tensors are the {side.upper()} of {path}"
-                self.report("W293", message, describe(tensor))
+                self.report("W293", message, describe_tensor(tensor))
             own[side] = tensor
         if strange:
             self.report(
@@ -101,7 +101,7 @@ class AdapterChecker:
                 pairs[path] = pair
         return pairs
 
-    def _pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
+    def _pair(self, path: str, own: Mapping[str, Tensor]) -> LoraPair | None:
         """Return a module's two tensors, if there are two that may belong together."""
         module = split_layer(path)[1]
         magnitude = own.get("magnitude")
@@ -121,13 +121,13 @@ class AdapterChecker:
                     "W293",
                     f"{module}: a low-rank matrix is float32, float16 or bfloat16 with two axes, "
                     f"not {tensor.dtype} with {axes}",
-                    f"adapter: {describe(tensor)}",
+                    f"adapter: {describe_tensor(tensor)}",
                     hint=hint,
                 )
                 sound = False
         if not sound:
             return None
-        pair = Pair(path, a, b, flipped, magnitude, path in self.tables)
+        pair = LoraPair(path, a, b, flipped, magnitude, path in self.tables)
         if not magnitude:
             return pair
         if magnitude.dtype in FLOATS and magnitude.shape == (pair.outputs,):
@@ -135,22 +135,22 @@ class AdapterChecker:
         self.report(
             "W293",
             f"{module}: DoRA's magnitude is one float for each output of B",
-            f"adapter: {describe(magnitude)}",
-            f"adapter: {describe(b)}",
+            f"adapter: {describe_tensor(magnitude)}",
+            f"adapter: {describe_tensor(b)}",
         )
         return None
 
     def _report_half(self, path: str, own: Mapping[str, Tensor]) -> None:
         """Report a module that has one matrix alone, or two that do not belong together."""
-        causes = [f"adapter: {describe(tensor)}" for tensor in own.values()]
+        causes = [f"adapter: {describe_tensor(tensor)}" for tensor in own.values()]
         ends = [tensor.name.rpartition(f"{path}.")[2] for tensor in own.values()]
         message = f"{split_layer(path)[1]} has {' and '.join(sorted(ends))} alone"
         self.report("W291", message, *causes)
 
-    def check(self, pair: Pair) -> None:
+    def check(self, pair: LoraPair) -> None:
         """Check one module's ranks and widths against each other and the decoder's."""
         module = split_layer(pair.path)[1]
-        a, b = f"adapter: {describe(pair.a)}", f"adapter: {describe(pair.b)}"
+        a, b = f"adapter: {describe_tensor(pair.a)}", f"adapter: {describe_tensor(pair.b)}"
         target = self.targets.get(pair.path)
         if target and pair.is_transposed(target):
             self.report(
@@ -185,7 +185,7 @@ class AdapterChecker:
                     witness, base,
                 )  # fmt: skip
 
-    def _report_missing(self, pair: Pair, module: str, witness: str) -> None:
+    def _report_missing(self, pair: LoraPair, module: str, witness: str) -> None:
         """Report a module that the decoder does not have, or not in this layer."""
         hint = None
         layer = split_layer(pair.path)[0]

@@ -14,14 +14,14 @@ from composer.core.suggest import listed
 from composer.formats.file_problems import refuse
 from composer.formats.files import raise_missing
 
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config
 from .adapter_modules import check_modules
 from .adapter_numbers import check_magnitudes, check_ranks, choose_scale, find_scaling
 from .adapter_tensors import AdapterChecker, split_layer
-from .pair import EMBEDDING, Pair, Projection
+from .pair import EMBEDDING, LinearShape, LoraPair
 from .saved_modules import SavedModule, Shapes, check_tying, read_saved_modules
-from .scaling import Scaling
+from .scaling import LoraScaling
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -41,14 +41,14 @@ class AdapterFacts:
     weights: Location
     scale: float
     rank: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LoraPair, ...]
     scales: Mapping[str, float]
     files: tuple[Location, ...]
     notes: tuple[Problem, ...] = ()
     saved: tuple[SavedModule, ...] = ()
 
     @property
-    def modules(self) -> tuple[Pair | SavedModule, ...]:
+    def modules(self) -> tuple[LoraPair | SavedModule, ...]:
         return (*self.pairs, *self.saved)
 
     @property
@@ -69,7 +69,7 @@ def embedding_adapters(adapters: Mapping[str, AdapterFacts]) -> frozenset[str]:
 def read_adapters(
     spec: Spec,
     headers: Headers,
-    targets: Mapping[str, Projection],
+    targets: Mapping[str, LinearShape],
     unused: Collection[str] = (),
     shapes: Shapes | None = None,
 ) -> dict[str, AdapterFacts]:
@@ -86,7 +86,7 @@ def read_adapters(
 def _read_adapter_facts(
     adapter: Adapter,
     headers: Headers,
-    targets: Mapping[str, Projection],
+    targets: Mapping[str, LinearShape],
     unused: Collection[str] = (),
     shapes: Shapes | None = None,
 ) -> AdapterFacts:
@@ -167,7 +167,7 @@ def _find_files(place: Location, headers: Headers) -> tuple[Location, tuple[Loca
 
 
 def _scale_modules(
-    scale: float, pairs: tuple[Pair, ...], scaling: Scaling | None
+    scale: float, pairs: tuple[LoraPair, ...], scaling: LoraScaling | None
 ) -> dict[str, float]:
     """Return the scale of each module by its path."""
     if scaling is None:
@@ -176,7 +176,7 @@ def _scale_modules(
 
 
 def _dropped(
-    file: Location, pairs: Mapping[str, Pair], kept: tuple[Pair, ...]
+    file: Location, pairs: Mapping[str, LoraPair], kept: tuple[LoraPair, ...]
 ) -> Iterator[Problem]:
     """Count the modules that adapt what the model has not."""
     unused = [pair for pair in pairs.values() if pair not in kept]
@@ -188,7 +188,7 @@ def _dropped(
         f"{len(unused)} of {len(pairs)} modules are dropped: the layers {min(layers)} to "
         f"{max(layers)} take keys and values from earlier ones",
         Place(str(file)),
-        (f"adapter: {describe(unused[0].a)}",),
+        (f"adapter: {describe_tensor(unused[0].a)}",),
         f"they have no {listed(sorted(set(modules)))} to adapt",
         severity="warning",
     )

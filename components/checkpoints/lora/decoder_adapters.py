@@ -9,7 +9,7 @@ from composer.core.component import Spec
 
 from ..checkpoint import Checkpoint
 from .adapters import AdapterFacts, read_adapters
-from .pair import outside_projections, projections
+from .pair import layer_projections, outside_projections
 from .saved_modules import module_shapes
 
 if TYPE_CHECKING:
@@ -20,5 +20,5 @@ def read_decoder_adapters(
     spec: Spec, headers: Headers, checkpoint: Checkpoint, unused: Collection[str] = ()
 ) -> dict[str, AdapterFacts]:
     """Read every adapter of a component; raise ComposerError with the problems of all."""
-    targets = projections(checkpoint) | outside_projections(checkpoint)
+    targets = layer_projections(checkpoint) | outside_projections(checkpoint)
     return read_adapters(spec, headers, targets, unused, module_shapes(checkpoint))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..checkpoint import Checkpoint
-from ..embedding_table import describe
+from ..embedding_table import describe_tensor
 from ..head_copy import HEAD as HEAD_WEIGHT
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ EMBEDDING, HEAD = "embed_tokens", "lm_head"
 OUTSIDE = (EMBEDDING, HEAD)  # what is adapted outside the layers
 
 
-class Projection(NamedTuple):
+class LinearShape(NamedTuple):
     """A linear layer of a decoder: its widths, and the tensor that shows them.
 
     The table of embeddings is one from ids, each a row of one 1, to their rows.
@@ -29,7 +29,7 @@ class Projection(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoraPair:
     """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r].
 
     DoRA adds a `magnitude` [out] too: the length of each row of the adapted weight. `table` says
@@ -66,7 +66,7 @@ class Pair:
         a, b = self.a.shape, self.b.shape
         return (a[0], b[1]) if self.flipped else (a[1], b[0])
 
-    def is_transposed(self, target: Projection) -> bool:
+    def is_transposed(self, target: LinearShape) -> bool:
         """Return whether it fits a projection with the axes of A, of B or of both exchanged."""
         a, b = self.a.shape, self.b.shape
         if self.flipped:
@@ -79,28 +79,28 @@ class Pair:
         return bool(fits) and (False, False) not in fits
 
 
-def outside_projections(checkpoint: Checkpoint) -> dict[str, Projection]:
+def outside_projections(checkpoint: Checkpoint) -> dict[str, LinearShape]:
     """Return the table of embeddings and the head, which may be the table again."""
     table = checkpoint.table
     return {
-        EMBEDDING: Projection(table.rows, table.width, table.witness),
-        HEAD: Projection(table.width, table.rows, _head_witness(checkpoint)),
+        EMBEDDING: LinearShape(table.rows, table.width, table.witness),
+        HEAD: LinearShape(table.width, table.rows, _head_witness(checkpoint)),
     }
 
 
-def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
+def layer_projections(checkpoint: Checkpoint) -> dict[str, LinearShape]:
     """Return the linear layers inside a decoder's layers, such as layers.3.self_attn.q_proj."""
-    table, found = checkpoint.table, dict[str, Projection]()
+    table, found = checkpoint.table, dict[str, LinearShape]()
     for name, tensor in checkpoint.tensors.items():
         path = name.removeprefix(table.prefix).removesuffix(".weight")
         inside = name.startswith(f"{table.prefix}layers.") and name.endswith(".weight")
         if inside and len(tensor.shape) == 2:
             outputs, inputs = tensor.shape
-            witness = f"{checkpoint.location}: {describe(tensor)}"
+            witness = f"{checkpoint.location}: {describe_tensor(tensor)}"
             if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
                 inputs = scheme.unpacked(inputs)
                 witness += f" of {scheme.bits} bits"
-            found[path] = Projection(inputs, outputs, witness)
+            found[path] = LinearShape(inputs, outputs, witness)
     return found
 
 
@@ -108,5 +108,5 @@ def _head_witness(checkpoint: Checkpoint) -> str:
     """Return the tensor of the head; where it is tied, that of the embeddings."""
     for name in (checkpoint.table.prefix + HEAD_WEIGHT, HEAD_WEIGHT):
         if name in checkpoint.tensors:
-            return f"{checkpoint.location}: {describe(checkpoint.tensors[name])}"
+            return f"{checkpoint.location}: {describe_tensor(checkpoint.tensors[name])}"
     return checkpoint.table.witness

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from composer.core.suggest import some
 
 from ..checkpoint import Checkpoint
-from ..embedding_table import FLOATS, describe
+from ..embedding_table import FLOATS, describe_tensor
 from .adapter_config import AdapterConfig
 from .adapter_tensors import PREFIX, AdapterChecker
 from .pair import HEAD, OUTSIDE
@@ -137,7 +137,7 @@ def _check(
 ) -> None:
     """Report tensors of a module that the decoder has not, or in another shape."""
     for leaf, tensor in saved.tensors.items():
-        name, witness = f"{saved.path}.{leaf}", f"adapter: {describe(tensor)}"
+        name, witness = f"{saved.path}.{leaf}", f"adapter: {describe_tensor(tensor)}"
         if leaf not in shapes:
             checker.report("W288", f"the decoder has no {name}", witness)
         elif tuple(tensor.shape) != shapes[leaf]:

@@ -12,7 +12,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
 @dataclass(frozen=True)
-class Scaling:
+class LoraScaling:
     """Rank and alpha of an adapter; `ranks` and `alphas` are those of single modules.
 
     A key names a module by its path or by the end of it. The scale is alpha / rank, or with `root`
@@ -63,12 +63,12 @@ def _keys(values: Mapping[str, N], path: str) -> tuple[str, ...]:
     """Return the keys that name a module."""
     found = []
     for key in values:
-        if f".{path}".endswith(f".{from_layers(key)}"):
+        if f".{path}".endswith(f".{layer_path(key)}"):
             found.append(key)
     return tuple(found)
 
 
-def from_layers(name: str) -> str:
+def layer_path(name: str) -> str:
     """Return the name of a module from its layer on, whole where it names none."""
     before, layers, rest = name.partition("layers.")
     return layers + rest or before

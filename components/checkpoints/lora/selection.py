@@ -13,7 +13,7 @@ from composer.generation.options import check_unique_adapters
 from .adapters import AdapterFacts
 
 
-def check_selection(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) -> None:
+def check_selected_adapters(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) -> None:
     """Raise ComposerError for an unknown or repeated name, and for what does not add up."""
     problems = Problems()
     for name in names:

@@ -14,9 +14,16 @@ from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
 from ..folder import optional_config
-from ..layout import LayoutChecker, Setting, capped, cause, count, count_layers
+from ..layout import (
+    ExpectedSetting,
+    LayoutChecker,
+    count_layers,
+    describe_bound,
+    describe_count,
+    first_lines,
+)
 from . import layout as layout
-from .settings import config_files, settings
+from .settings import config_files, expected_settings
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -55,9 +62,9 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     known = {**checker.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
     if spec.config.heads is not None:
         known["heads"] = Bound(spec.config.heads, "config.heads")
-    every: list[Setting] = []
+    every: list[ExpectedSetting] = []
     for file in configs:
-        every.extend(settings(file, headers.config(file)))
+        every.extend(expected_settings(file, headers.config(file)))
     checker.configure(every, known)
     heads = _heads(checker, known.get("heads"))
     packed = packed_modules(checker, spec, stored, plain, schemes, layout.NOT_LINEAR)
@@ -95,8 +102,8 @@ def _stored(
     for part in PARTS:
         own = headers.safetensors(location / part)
         if both := sorted(found.keys() & own.keys()):
-            what = f"{count(both)} in {PARTS[0]} and in {PARTS[1]} too"
-            checker.report("W271", what, *capped(both))
+            what = f"{describe_count(both)} in {PARTS[0]} and in {PARTS[1]} too"
+            checker.report("W271", what, *first_lines(both))
         found.update(own)
     ignored = []
     for name in names:
@@ -117,7 +124,9 @@ def _without_others(checker: LayoutChecker, stored: dict[str, Tensor], published
     others = [name for name in stored if published and name.startswith(layout.OTHER)]
     if others:
         nbytes = sum(stored.pop(name).nbytes for name in others)
-        _warn_ignored(checker, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
+        _warn_ignored(
+            checker, f"{describe_count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB"
+        )
 
 
 def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
@@ -125,7 +134,7 @@ def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -
     layers = count_layers(stored, layout.LAYER_NUMBER)
     parts = {name.removeprefix(layout.JOINER).partition(".")[0] for name in stored}
     small = "speech_llm_proj" in parts and "gate_proj" not in parts
-    wanted = dict(layout.tensors(layers, small=small))
+    wanted = dict(layout.tensor_shapes(layers, small=small))
     checker.match(stored, {layout.stored_name(name, published=published): name for name in wanted})
     checker.bind(wanted)
     return layers
@@ -140,10 +149,12 @@ def _bind_factor(checker: LayoutChecker) -> None:
     factor, rest = divmod(joined.value, width.value)
     if rest:
         what = f"the adaptor takes {joined.value} numbers, no whole frames of {width.value}"
-        checker.report("W272", what, cause(joined), cause(width))
+        checker.report("W272", what, describe_bound(joined), describe_bound(width))
     elif window.value % factor:
         what = f"the adaptor joins {factor} frames, which does not divide {window.value}"
-        checker.report("W272", what, cause(joined), cause(width), cause(window))
+        checker.report(
+            "W272", what, describe_bound(joined), describe_bound(width), describe_bound(window)
+        )
     else:
         dims["factor"] = Bound(factor, joined.witness)
 
@@ -159,5 +170,5 @@ def _heads(checker: LayoutChecker, bound: Bound | None) -> int:
         return 0
     if width and width.value % bound.value:
         what = f"{bound.value} attention heads do not divide a width of {width.value}"
-        checker.report("W274", what, cause(bound), cause(width))
+        checker.report("W274", what, describe_bound(bound), describe_bound(width))
     return bound.value

@@ -77,7 +77,7 @@ LAYER_NUMBER = re.compile(rf"(?:{re.escape(ENCODER)})?layers\.(\d{{1,3}})\.")
 _SEQUENTIAL = re.compile(r"^(mlp_adapter|speech_llm_proj)\.(?=\d)")
 
 
-def tensors(layers: int, *, small: bool) -> Iterator[tuple[str, str]]:
+def tensor_shapes(layers: int, *, small: bool) -> Iterator[tuple[str, str]]:
     """Name every tensor, with the names of its sizes; those of a convolution end with its 3."""
     yield from BEFORE.items()
     for number in range(layers):

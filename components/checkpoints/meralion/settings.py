@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.location import Location
 
-from ..layout import Setting
+from ..layout import ExpectedSetting
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -34,7 +34,7 @@ def config_files(folder: Location, headers: Headers) -> tuple[Location, ...]:
     return tuple(folder / name for name in FILES if headers.exists(folder / name))
 
 
-def settings(file: Location, config: Mapping[str, Any]) -> Iterator[Setting]:
+def expected_settings(file: Location, config: Mapping[str, Any]) -> Iterator[ExpectedSetting]:
     """Return the settings that bear on the encoder, of Hugging Face's config or of MLX's port."""
     speech, text = config.get("speech_config"), config.get("text_config")
     levels = {"": config}
@@ -43,6 +43,6 @@ def settings(file: Location, config: Mapping[str, Any]) -> Iterator[Setting]:
     for prefix, level in levels.items():
         for key, value in level.items():
             if key in SIZES or key in FIXED:
-                yield Setting(file, f"{prefix}{key}", value, SIZES.get(key), FIXED.get(key))
+                yield ExpectedSetting(file, f"{prefix}{key}", value, SIZES.get(key), FIXED.get(key))
     if isinstance(speech, dict) and isinstance(text, dict) and "hidden_size" in text:
-        yield Setting(file, "text_config.hidden_size", text["hidden_size"], "out")
+        yield ExpectedSetting(file, "text_config.hidden_size", text["hidden_size"], "out")

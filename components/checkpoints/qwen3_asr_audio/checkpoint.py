@@ -13,9 +13,9 @@ from composer.formats.safetensors import Tensor
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
-from ..layout import LayoutChecker, cause, count_layers
+from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
-from .settings import Windows, audio_config, read_windows, settings
+from .settings import AttentionWindows, audio_config, expected_settings, read_windows
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -27,7 +27,7 @@ FIRST = f"{layout.TOWER}conv2d1.weight"
 class AudioEncoder(EncoderCheckpoint):
     """The audio encoder of a Qwen3-ASR checkpoint."""
 
-    windows: Windows
+    windows: AttentionWindows
 
 
 def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
@@ -38,12 +38,12 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     file, at, audio = audio_config(checker, headers)
     plain, schemes = dequantized_headers(checker, headers.config(file), prefix + layout.TOWER, own)
     layers = count_layers(own, layout.LAYER_NUMBER)
-    wanted = dict(layout.tensors(layers))
+    wanted = dict(layout.tensor_shapes(layers))
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
     dtype = checker.precision(spec.dtype)
     known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
-    checker.configure(settings(checker, file, at, audio), known)
+    checker.configure(expected_settings(checker, file, at, audio), known)
     _relate(checker, known)
     windows = read_windows(checker, file, at, audio)
     packed = packed_modules(checker, spec, own, plain, schemes)
@@ -81,9 +81,11 @@ def _relate(checker: LayoutChecker, known: Mapping[str, Bound]) -> None:
     width, heads = known.get("width"), known.get("heads")
     if width and heads and width.value % heads.value:
         what = f"{heads.value} attention heads do not divide a width of {width.value}"
-        checker.report("W274", what, cause(heads), cause(width))
+        checker.report("W274", what, describe_bound(heads), describe_bound(width))
     if {"channels", "joined", "mels"} <= known.keys():
         channels, joined, mels = known["channels"], known["joined"], known["mels"]
         if joined.value != channels.value * -(-mels.value // 8):
             what = f"conv_out takes {joined.value} numbers, not an eighth of the mels by channel"
-            checker.report("W272", what, cause(joined), cause(channels), cause(mels))
+            checker.report(
+                "W272", what, describe_bound(joined), describe_bound(channels), describe_bound(mels)
+            )

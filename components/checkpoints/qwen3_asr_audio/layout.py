@@ -44,7 +44,7 @@ _RENAMED = {f"{PROJECTOR}linear_1.": f"{TOWER}proj1.", f"{PROJECTOR}linear_2.": 
 LAYER_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
 
 
-def tensors(layers: int) -> Iterator[tuple[str, str]]:
+def tensor_shapes(layers: int) -> Iterator[tuple[str, str]]:
     """Name every tensor, with the names of its sizes."""
     yield from BEFORE.items()
     for number in range(layers):

@@ -11,7 +11,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import show, show_bare
 
 from ..folder import folder_of
-from ..layout import LayoutChecker, Setting
+from ..layout import ExpectedSetting, LayoutChecker
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -39,7 +39,7 @@ WITHOUT_EFFECT = frozenset({
 
 
 @dataclass(frozen=True)
-class Windows:
+class AttentionWindows:
     """How a clip is divided: frames of log-mel in a chunk, and chunks that attend to each other."""
 
     chunk: int
@@ -67,13 +67,13 @@ def audio_config(
     raise ComposerError(checker.problems)
 
 
-def settings(
+def expected_settings(
     checker: LayoutChecker, file: Location, at: str, audio: Mapping[str, Any]
-) -> Iterator[Setting]:
+) -> Iterator[ExpectedSetting]:
     """Return the settings that are checked against the tensors; report keys that nothing reads."""
     for key, value in audio.items():
         if key in SIZES or key in FIXED:
-            yield Setting(file, f"{at}.{key}", value, SIZES.get(key), FIXED.get(key))
+            yield ExpectedSetting(file, f"{at}.{key}", value, SIZES.get(key), FIXED.get(key))
         elif key == "model_type" and value not in KINDS:
             checker.report("W273", f"{at}.model_type is {show(str(value))}", f"stated in {file}")
         elif key not in WITHOUT_EFFECT and key not in (*WINDOWS, "model_type"):
@@ -86,14 +86,14 @@ def settings(
 
 def read_windows(
     checker: LayoutChecker, file: Location, at: str, audio: Mapping[str, Any]
-) -> Windows:
+) -> AttentionWindows:
     """Read how many frames are convolved by themselves, and how many attend to each other."""
     half, whole = audio.get("n_window", 50), audio.get("n_window_infer", 800)
     stated = f"{show_bare(half)} and {show_bare(whole)} come from {file}: {at}"
     for key, value in zip(WINDOWS, (half, whole), strict=True):
         if type(value) is not int or not 0 < value <= 30_000:
             checker.report("W273", f"{at}.{key} is no number of frames", stated)
-            return Windows(100, 8)
+            return AttentionWindows(100, 8)
     if whole % (2 * half):
         checker.report("W273", "n_window_infer is no multiple of twice n_window", stated)
-    return Windows(2 * half, max(whole // (2 * half), 1))
+    return AttentionWindows(2 * half, max(whole // (2 * half), 1))

@@ -11,7 +11,7 @@ from composer.core.component import ComponentConfig
 from .layers import NORMS, PARTS, Entry, Layer, kind_of, knobs_of
 
 
-class StackConfig(ComponentConfig):
+class LayerStackConfig(ComponentConfig):
     """What the tensors do not say: the kinds of the layers, in order."""
 
     model_config = ConfigDict(

@@ -12,14 +12,14 @@ from composer.core.errors import ComposerError, Place, Problem, errors_of
 from composer.core.suggest import some
 
 from ..dequantized import dequantized_headers
-from ..embedding_table import FLOATS, describe
+from ..embedding_table import FLOATS, describe_tensor
 from ..encoder_packing import packed_modules
 from ..folder import folder_of, optional_config
 from ..layout import LayoutChecker
 from ..modules import Module
-from .config import StackConfig
+from .config import LayerStackConfig
 from .layers import PARTS
-from .widths import Widths
+from .widths import RowWidths
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shape:
+class LayerStackShape:
     """What the headers say of a stack: each layer's tensors, and the widths at its ends.
 
     `tensors` and what of them is `packed` are by the names of a layout in which a layer's name is
@@ -48,17 +48,17 @@ class Shape:
         return _numbered(self.layers)
 
 
-def read_shape(spec: Spec, headers: Headers) -> Shape:
+def read_stack_shape(spec: Spec, headers: Headers) -> LayerStackShape:
     """Find each layer's tensors; raise ComposerError for all that do not fit."""
     assert spec.weights is not None
-    config: StackConfig = spec.config
+    config: LayerStackConfig = spec.config
     checker = LayoutChecker("stack", spec.weights, {})
     stored = headers.safetensors(spec.weights)
     values = optional_config(folder_of(spec.weights), headers)
     plain, schemes = dequantized_headers(checker, values, "", stored)
     layers, problems = _assign(config, plain)
     problems = [*checker.problems, *problems]
-    widths = Widths(spec.weights)
+    widths = RowWidths(spec.weights)
     if not problems:
         for number, (step, tensors) in enumerate(zip(config.steps, layers, strict=True)):
             widths.add(number, step, tensors)
@@ -67,7 +67,7 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
     for tensors in layers:
         for tensor in tensors.values():
             files[tensor.file] = None
-            dtypes[tensor.dtype] = describe(tensor)
+            dtypes[tensor.dtype] = describe_tensor(tensor)
     if spec.dtype:
         dtype = SHORT[spec.dtype]
     else:
@@ -85,7 +85,7 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
     if problems:
         place = Place(str(spec.weights))
         raise ComposerError(replace(problem, place=place) for problem in problems)
-    return Shape(
+    return LayerStackShape(
         tuple(files), tuple(layers), *widths.bounds(), dtype, packed, tuple(checker.problems)
     )
 
@@ -99,7 +99,7 @@ def _numbered(layers: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _assign(
-    config: StackConfig, index: Mapping[str, Tensor]
+    config: LayerStackConfig, index: Mapping[str, Tensor]
 ) -> tuple[list[dict[str, Tensor]], list[Problem]]:
     """Give each layer its tensors: `1.weight`, MLX's `layers.1.weight`, or by name.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HALVES = "a gate halves rows: put a swiglu or geglu between them"
 
 
-class Widths:
+class RowWidths:
     """What comes in, what comes out, and what does not fit between.
 
     Layers without tensors may change the width before one with tensors says what it is, so that

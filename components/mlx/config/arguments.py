@@ -15,7 +15,7 @@ TEXT = "text_config"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ArchitectureKeys:
     """What an architecture reads: `module` computes the text, `nested` means that its settings
     are in `text_config`, `required` are the keys without a default.
 
@@ -29,7 +29,7 @@ class Arguments:
     scales: bool
 
 
-def read_arguments(models: Path, name: str, config: Mapping[str, Any]) -> Arguments:
+def read_architecture_keys(models: Path, name: str, config: Mapping[str, Any]) -> ArchitectureKeys:
     """Return what mlx-lm's module `name` reads from a config."""
     called = _nested(models / f"{name}.py")
     if not called:
@@ -64,10 +64,12 @@ def _reads_shape(function: ast.FunctionDef, name: str) -> bool:
     return False
 
 
-def _arguments(name: str, nested: bool, fields: Mapping[str, bool], source: str) -> Arguments:
+def _arguments(
+    name: str, nested: bool, fields: Mapping[str, bool], source: str
+) -> ArchitectureKeys:
     used = {*re.findall(r"\.(\w+)\b", source), *re.findall(r"getattr\(\s*\w+,\s*\"(\w+)\"", source)}
     scales = "initialize_rope(" in source and bool(used & {"rope_scaling", "rope_parameters"})
-    return Arguments(
+    return ArchitectureKeys(
         name,
         nested,
         frozenset(fields.keys() & used),

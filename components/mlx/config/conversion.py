@@ -12,9 +12,9 @@ from composer.formats.file_problems import show_bare
 
 from ...checkpoints.config_keys.key_positions import Placed
 from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
-from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, positions
-from ...checkpoints.config_keys.window import Window
-from .arguments import TEXT, counts_ids, read_arguments
+from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, max_positions
+from ...checkpoints.config_keys.window import AttentionWindow
+from .arguments import TEXT, counts_ids, read_architecture_keys
 from .conventions import (
     ACTIVATION,
     ACTIVATIONS,
@@ -25,8 +25,8 @@ from .conventions import (
     SILU,
     SPECIAL_HEADS,
 )
-from .draft import Draft
-from .layers import check_types, convert_windows
+from .draft import ConfigDraft
+from .layers import check_layer_types, convert_windows
 from .rope import convert_rope
 
 
@@ -40,7 +40,7 @@ class MlxConfig:
     """
 
     config: Mapping[str, Any]
-    window: Window | None = None
+    window: AttentionWindow | None = None
     counts_ids: bool = False
     positions: int | None = None
     problems: tuple[Placed, ...] = ()
@@ -50,8 +50,8 @@ def convert_config(
     config: Mapping[str, Any], models: Path, name: str, head: bool, ignore: Collection[str] = ()
 ) -> MlxConfig:
     """Convert a config for mlx-lm's module `name`; `head` is whether one is stored."""
-    arguments = read_arguments(models, name, config)
-    draft = Draft(config, models, name, arguments, head, ignore)
+    arguments = read_architecture_keys(models, name, config)
+    draft = ConfigDraft(config, models, name, arguments, head, ignore)
     _rename_aliases(draft)
     rules = convert_rope(draft)
     window = convert_windows(draft)
@@ -62,11 +62,11 @@ def convert_config(
     if arguments.nested:
         result = {**config, TEXT: draft.target}
     counts = counts_ids(models, arguments.module)
-    limit = positions(draft.source, rules)
+    limit = max_positions(draft.source, rules)
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))
 
 
-def _rename_aliases(draft: Draft) -> None:
+def _rename_aliases(draft: ConfigDraft) -> None:
     """Rename keys to the alias that the architecture reads."""
     for source, read in ALIASES:
         reads = draft.arguments.read
@@ -76,7 +76,7 @@ def _rename_aliases(draft: Draft) -> None:
                 draft.add_problem(f"{source} and {read} differ", source, code="W241")
 
 
-def _convert_head(draft: Draft) -> None:
+def _convert_head(draft: ConfigDraft) -> None:
     """Decide whether the head is tied, by the config or else by the stored tensors."""
     stated = draft.config.get("tie_word_embeddings", draft.source.get("tie_word_embeddings"))
     tied = stated
@@ -93,7 +93,7 @@ def _convert_head(draft: Draft) -> None:
         draft.problems.append((path, Problem("W257", message)))
 
 
-def _fill_defaults(draft: Draft) -> None:
+def _fill_defaults(draft: ConfigDraft) -> None:
     """Add transformers' defaults for missing keys; refuse missing required keys."""
     defaults = {**DEFAULTS.get(draft.module, {})}
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
@@ -106,13 +106,13 @@ def _fill_defaults(draft: Draft) -> None:
             draft.target[key] = value
     if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
         draft.add_missing("rope_parameters")
-    check_types(draft)
+    check_layer_types(draft)
     for key in sorted(draft.arguments.required):
         if draft.target.get(key) is None:
             draft.add_missing(key)
 
 
-def _check_unread_keys(draft: Draft) -> None:
+def _check_unread_keys(draft: ConfigDraft) -> None:
     """Refuse every key that is not read and not known to have no effect."""
     right = ACTIVATION.get(draft.module, SILU)
     for key in ACTIVATIONS:
@@ -141,7 +141,7 @@ def _check_unread_keys(draft: Draft) -> None:
         _refuse_key(draft, key)
 
 
-def _head_width(draft: Draft) -> int | None:
+def _head_width(draft: ConfigDraft) -> int | None:
     """Return the default head width."""
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
     if type(width) is not int or type(heads) is not int or not heads:
@@ -149,7 +149,7 @@ def _head_width(draft: Draft) -> int | None:
     return width // heads
 
 
-def _refuse_key(draft: Draft, key: str) -> None:
+def _refuse_key(draft: ConfigDraft, key: str) -> None:
     """Refuse a key that the architecture ignores."""
     value = show_bare(draft.target[key])
     draft.add_problem(

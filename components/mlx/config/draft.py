@@ -10,11 +10,11 @@ from typing import Any
 from composer.core.errors import Problem
 
 from ...checkpoints.config_keys.key_positions import Placed
-from .arguments import TEXT, Arguments
+from .arguments import TEXT, ArchitectureKeys
 
 
 @dataclass
-class Draft:
+class ConfigDraft:
     """The settings of the text model, `source`, their conversion, `target`, and the problems.
 
     `config` is the complete config, `head` is whether a head is stored, `ignore` are keys
@@ -24,7 +24,7 @@ class Draft:
     config: Mapping[str, Any]
     models: Path
     name: str
-    arguments: Arguments
+    arguments: ArchitectureKeys
     head: bool
     ignore: Collection[str]
     problems: list[Placed] = field(default_factory=list)

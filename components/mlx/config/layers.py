@@ -6,12 +6,18 @@ from typing import Any
 
 from composer.formats.file_problems import show, show_bare
 
-from ...checkpoints.config_keys.window import FULL, KEYS, Window, interval, read_window
+from ...checkpoints.config_keys.window import (
+    FULL,
+    KEYS,
+    AttentionWindow,
+    full_attention_interval,
+    read_window,
+)
 from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
-from .draft import Draft
+from .draft import ConfigDraft
 
 
-def convert_windows(draft: Draft) -> Window | None:
+def convert_windows(draft: ConfigDraft) -> AttentionWindow | None:
     """Convert the windows of layers, or return those that mlx-lm does not compute."""
     types = draft.source.get("layer_types")
     if draft.module in REGULAR:
@@ -37,7 +43,7 @@ def convert_windows(draft: Draft) -> Window | None:
     return found
 
 
-def _convert_regular_windows(draft: Draft, types: Any) -> None:
+def _convert_regular_windows(draft: ConfigDraft, types: Any) -> None:
     """Convert layer_types to the interval of layers with full attention."""
     size = draft.source.get("sliding_window", 1)
     if "sliding_window" in draft.arguments.read and (type(size) is not int or size < 1):
@@ -52,7 +58,7 @@ def _convert_regular_windows(draft: Draft, types: Any) -> None:
         return
     draft.target.pop("layer_types")
     layers = draft.layers
-    step = interval(types, layers) if isinstance(types, list) else None
+    step = full_attention_interval(types, layers) if isinstance(types, list) else None
     if step is None:
         message = (
             f"mlx-lm's {draft.module} has full attention in every n-th layer, and layer_types "
@@ -66,7 +72,7 @@ def _convert_regular_windows(draft: Draft, types: Any) -> None:
         draft.target[key] = step
 
 
-def check_types(draft: Draft) -> None:
+def check_layer_types(draft: ConfigDraft) -> None:
     """Refuse layer types that this architecture does not support."""
     if draft.module in REGULAR:
         key = REGULAR[draft.module]
@@ -93,7 +99,7 @@ def check_types(draft: Draft) -> None:
         _refuse_no_full_layer(draft, "layer_types")
 
 
-def _refuse_no_full_layer(draft: Draft, key: str) -> None:
+def _refuse_no_full_layer(draft: ConfigDraft, key: str) -> None:
     """Refuse layers without any full attention."""
     draft.add_problem(
         f"mlx-lm's {draft.module} needs a layer with full attention, and has none", key

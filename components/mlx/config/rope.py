@@ -8,20 +8,20 @@ from typing import Any
 from composer.formats.file_problems import show
 
 from ...checkpoints.config_keys import rotary
-from ...checkpoints.config_keys.rotary import ORIGINAL, Rules
+from ...checkpoints.config_keys.rotary import ORIGINAL, RopeRules
 from ...checkpoints.config_keys.window import FULL, SLIDING
 from .conventions import DEFAULTS, KINDS_OF, MULTIPLIED, NUMBERS_NEEDED, PER_TYPE
-from .draft import Draft
+from .draft import ConfigDraft
 
 SCALED = ("linear", "llama3", "yarn", "dynamic")
 
 
-def convert_rope(draft: Draft) -> dict[str, Rules]:
+def convert_rope(draft: ConfigDraft) -> dict[str, RopeRules]:
     """Convert both forms of rope for this architecture."""
     types = draft.source.get("layer_types")
     if not isinstance(types, list):
         types = []
-    rules, problems = rotary.read_rules(draft.source, types)
+    rules, problems = rotary.read_rope_rules(draft.source, types)
     for path, problem in problems:
         draft.problems.append(((*draft.path, *path), problem))
     for key in rotary.SPELLINGS:
@@ -45,7 +45,7 @@ def convert_rope(draft: Draft) -> dict[str, Rules]:
     return rules
 
 
-def _rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
+def _rules_by_type(draft: ConfigDraft, rules: dict[str, RopeRules]) -> dict[str, RopeRules]:
     """Return the rules of each type of layer, if the config has one set for all."""
     if "" not in rules:
         return rules
@@ -53,7 +53,7 @@ def _rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
     return {str(each): rules[""] for each in types if isinstance(each, str)}
 
 
-def _convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
+def _convert_per_type_rope(draft: ConfigDraft, rules: dict[str, RopeRules]) -> None:
     """Convert separate rules for layers with and without a window, as in Gemma 3."""
     if draft.source.get("rope_parameters") and "" in rules:
         message = f"mlx-lm's {draft.module} has rope_parameters for each type of layer"
@@ -70,7 +70,7 @@ def _convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
             _refuse_kind(draft, sliding)
 
 
-def _convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
+def _convert_shared_rope(draft: ConfigDraft, rules: dict[str, RopeRules]) -> None:
     """Convert the rules that all layers share."""
     first, *others = rules.values()
     types = draft.source.get("layer_types") or ()
@@ -86,13 +86,13 @@ def _convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
         draft.target["rope_scaling"] = _numbers(draft, first)
 
 
-def _set_key(draft: Draft, key: str, value: Any) -> None:
+def _set_key(draft: ConfigDraft, key: str, value: Any) -> None:
     """Set a key unless its value is None."""
     if value is not None:
         draft.target[key] = value
 
 
-def _numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
+def _numbers(draft: ConfigDraft, rules: RopeRules, inner: bool = False) -> dict[str, Any]:
     """Return the numbers of a scaling as mlx-lm reads them."""
     result = _without_none(rules.numbers)
     if rules.kind in ("yarn", "llama3"):
@@ -115,7 +115,7 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _check_rules(draft: Draft, rules: Rules) -> None:
+def _check_rules(draft: ConfigDraft, rules: RopeRules) -> None:
     """Refuse a scaling that this architecture computes differently, or not at all."""
     computed = SCALED if draft.arguments.scales else ()
     if rules.kind != "default" and rules.kind not in KINDS_OF.get(draft.module, computed):
@@ -139,7 +139,7 @@ def _check_rules(draft: Draft, rules: Rules) -> None:
         draft.add_problem(message, *rules.path, "partial_rotary_factor")
 
 
-def _check_yarn(draft: Draft, rules: Rules) -> None:
+def _check_yarn(draft: ConfigDraft, rules: RopeRules) -> None:
     """Refuse settings that mlx-lm's YaRN does not have."""
     numbers = rules.numbers
     if numbers.get("truncate") is False:
@@ -159,7 +159,7 @@ def _check_yarn(draft: Draft, rules: Rules) -> None:
         draft.add_problem(message, *rules.path, "attention_factor")
 
 
-def _refuse_kind(draft: Draft, rules: Rules) -> None:
+def _refuse_kind(draft: ConfigDraft, rules: RopeRules) -> None:
     """Refuse a kind of scaling at its key."""
     message = f"mlx-lm's {draft.module} does not compute the rope scaling {show(rules.kind)}"
     path = list(rules.path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
-from composer.generation.decoder import AHEAD, Prompt
+from composer.generation.decoder import AHEAD, DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -18,7 +18,7 @@ from composer.generation.options import (
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
-from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
+from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint, read_decoder
 from ...checkpoints.gemma4.ports import optional_per_layer
 from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import AdapterFacts
@@ -101,7 +101,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         self,
         model: Any,
         table: PerLayerTable | None,
-        decoder: Decoder,
+        decoder: Gemma4Checkpoint,
         tokenizer: Tokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
@@ -109,7 +109,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         cache_gb: float | None = None,
     ) -> None:
         self.model = model
-        self.look_up = loader.embeddings(model, dtype)
+        self.look_up = loader.make_embedder(model, dtype)
         self.table = table
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
@@ -231,7 +231,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     def prompt(
         self, embeds: Any, per_layer: Any, pictures: Any, adapters: tuple[str, ...]
-    ) -> Prompt:
+    ) -> DecoderInput:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
         require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
@@ -240,4 +240,4 @@ class Gemma4(Component, name="mlx.gemma4"):
             rows[ROWS] = per_layer
         if self.bidirectional:
             rows[AHEAD] = ahead(len(embeds), pictures)
-        return Prompt(rows, adapters)
+        return DecoderInput(rows, adapters)

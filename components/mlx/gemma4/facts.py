@@ -14,7 +14,7 @@ from composer.core.signature import Signature
 from ...checkpoints.checkpoint import mixed_dtypes
 from ...checkpoints.decoder_facts import decoder_facts
 from ...checkpoints.gemma4.checkpoint import read_decoder
-from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
+from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports_without_per_layer
 from ...checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
@@ -50,8 +50,8 @@ def gemma4_facts(
             *weight_groups(decoder.table_tensors, checkpoint.schemes, recipe),
             *weight_groups(decoder.loaded, checkpoint.schemes, recipe, dtype),
         ),
-        packing=recipe and decoder_packing(weights, headers, decoder, recipe, packer.pack),
+        packing=recipe and decoder_packing(weights, headers, decoder, recipe, packer.pack_rows),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
-        methods=ports(methods, decoder),
+        methods=ports_without_per_layer(methods, decoder),
         missing_reasons=missing_reasons(decoder, weights),
     )

@@ -8,14 +8,16 @@ from typing import Any, NoReturn
 from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
-from ...checkpoints.gemma4.checkpoint import TABLE, Decoder
+from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint
 from ...checkpoints.gemma4.text_part import HEADS
 from ...checkpoints.head_copy import HEAD
 from .. import loader
 from ..mlx_lm_package import model_module
 
 
-def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Scheme] | None) -> Any:
+def load_model(
+    decoder: Gemma4Checkpoint, precision: str | None, recipe: Mapping[str, Scheme] | None
+) -> Any:
     """Return the model; it takes scaled embeddings, and never looks up per-layer inputs."""
     gemma4_text = model_module("gemma4_text")
     model: Any = gemma4_text.Model(gemma4_text.ModelArgs(**decoder.settings.args))
@@ -23,7 +25,7 @@ def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Sch
     model.model.embed_tokens_per_layer = None
     model.model._get_per_layer_inputs = _refuse_lookup
     schemes = recipe or decoder.checkpoint.schemes
-    return loader.fill(
+    return loader.load_weights_into(
         model,
         _weights(decoder),
         {_path(name): scheme for name, scheme in schemes.items() if name != TABLE},
@@ -33,7 +35,7 @@ def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Sch
 
 
 def check_expert_dtype(
-    decoder: Decoder, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
+    decoder: Gemma4Checkpoint, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
 ) -> None:
     """Refuse experts in a dtype that MLX cannot multiply on a CPU, unless they are quantized."""
     import mlx.core as mx
@@ -54,11 +56,11 @@ def check_expert_dtype(
         )
 
 
-def _weights(decoder: Decoder) -> dict[str, Any]:
+def _weights(decoder: Gemma4Checkpoint) -> dict[str, Any]:
     """Return the weights by the model's own names, each read lazily."""
     import mlx.core as mx
 
-    stored = loader.read(decoder.checkpoint.tensors.files)
+    stored = loader.read_lazily(decoder.checkpoint.tensors.files)
     found: dict[str, Any] = {}
     for name in decoder.loaded:
         if name == HEAD:

@@ -11,9 +11,9 @@ import numpy as np
 from composer.formats.quantization import Scheme
 
 from ...checkpoints.packing import PARTS
-from ...checkpoints.watched_file import Watch
-from ..dtypes import dtype as to_dtype
-from ..loader import options
+from ...checkpoints.watched_file import WatchedFile
+from ..dtypes import mlx_dtype as to_dtype
+from ..loader import quantize_arguments
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -49,14 +49,14 @@ class PerLayerTable:
         self.dtype = dtype
         self.kinds: dict[str, str] = {}
         self.parts: dict[str, Any] = {}
-        watches: dict[Location, Watch] = {}
+        watches: dict[Location, WatchedFile] = {}
         for part, tensor in tensors.items():
             self.kinds[part] = tensor.dtype
             self.parts[part] = _map_rows(tensor)
             if loaded:
                 self.parts[part] = self.array(part, self.parts[part])
             elif tensor.file not in watches:
-                watches[tensor.file] = Watch(tensor.file, HINT)
+                watches[tensor.file] = WatchedFile(tensor.file, HINT)
         self.watches = list(watches.values())
 
     def array(self, part: str, rows: Any) -> Any:
@@ -81,7 +81,7 @@ class PerLayerTable:
             mapped = isinstance(table, np.ndarray)
             parts[part] = self.array(part, table[chosen]) if mapped else table[ids]
         if self.rounded:
-            packed = mx.quantize(parts["weight"], **options(self.rounded))
+            packed = mx.quantize(parts["weight"], **quantize_arguments(self.rounded))
             parts = dict(zip(PARTS, packed, strict=False))  # no biases but affine ones
         kind = to_dtype(self.dtype)
         for part, rows in parts.items():
@@ -90,7 +90,11 @@ class PerLayerTable:
         found = parts["weight"]
         if self.scheme:
             found = mx.dequantize(
-                found, parts["scales"], parts.get("biases"), **options(self.scheme), dtype=kind
+                found,
+                parts["scales"],
+                parts.get("biases"),
+                **quantize_arguments(self.scheme),
+                dtype=kind,
             )
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
 

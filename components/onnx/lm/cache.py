@@ -16,12 +16,12 @@ import numpy as np
 
 from ...models.attention import Attention
 from ...models.rotary import Rotary
-from .session import Session, bind_input, bind_output
+from .session import DecoderSession, bind_input, bind_output
 
 LEAST = 256  # rows
 
 
-class Angles:
+class RotaryTables:
     """Cosines and sines of positions, made as far as a cache has needed them."""
 
     def __init__(self, rotary: Rotary) -> None:
@@ -38,12 +38,12 @@ class Angles:
 
 
 @dataclass(frozen=True)
-class Layout:
+class CacheLayout:
     """The sessions that read and write keys and values, and the layers that have them."""
 
-    sessions: Sequence[Session]
+    sessions: Sequence[DecoderSession]
     layers: Mapping[int, Attention]
-    angles: Sequence[Angles]
+    angles: Sequence[RotaryTables]
 
     @property
     def row_nbytes(self) -> int:
@@ -51,10 +51,10 @@ class Layout:
         return sum(2 * 4 * attn.num_kv_heads * attn.head_dim for attn in self.layers.values())
 
 
-class Cache:
+class KvCache:
     """The keys and values of one sequence: a slot of a store, of which `length` rows were read."""
 
-    def __init__(self, store: Store, slot: int) -> None:
+    def __init__(self, store: CacheStore, slot: int) -> None:
         self.store = store
         self.slot = slot
         self.length = 0
@@ -73,7 +73,7 @@ class Cache:
         """Return the keys and values by name, [heads, capacity, head_dim]."""
         return {name: array[self.slot] for name, array in self.store.arrays.items()}
 
-    def move(self, store: Store, slot: int) -> None:
+    def move(self, store: CacheStore, slot: int) -> None:
         """Go to a free slot of another place, which has the room."""
         for name, array in self.arrays.items():
             store.arrays[name][slot, :, : self.length] = array[:, : self.length]
@@ -82,7 +82,7 @@ class Cache:
         store.members[slot] = ref(self)
 
 
-class Store:
+class CacheStore:
     """Keys and values [slots, heads, capacity, head_dim] of the layers, for a few sequences.
 
     Sequences in neighbouring slots are read together. The capacity doubles when it is full, so that
@@ -90,10 +90,10 @@ class Store:
     back when a sequence leaves. `inputs` are what graphs take besides, the same for every run.
     """
 
-    def __init__(self, layout: Layout, slots: int, inputs: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, layout: CacheLayout, slots: int, inputs: Mapping[str, np.ndarray]) -> None:
         self.layout = layout
         self.inputs = inputs
-        self.members: list[ref[Cache] | None] = [None] * slots
+        self.members: list[ref[KvCache] | None] = [None] * slots
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
         self._pages: dict[str, mmap.mmap] = {}
@@ -102,7 +102,7 @@ class Store:
         self._lock = RLock()  # a sequence may be let go on any thread
         self._arranging = False  # then an empty store is about to be entered
 
-    def arrange(self, caches: Sequence[Cache]) -> list[Cache]:
+    def arrange(self, caches: Sequence[KvCache]) -> list[KvCache]:
         """Bring caches into the first slots; return them in the order of these."""
         with self._lock, self._kept():
             self.reserve(max(cache.length for cache in caches))
@@ -113,7 +113,7 @@ class Store:
             for slot, cache in zip(free, coming, strict=True):
                 present = self.member(slot)
                 if present:
-                    own = Store(self.layout, 1, self.inputs)
+                    own = CacheStore(self.layout, 1, self.inputs)
                     own.reserve(present.length)
                     present.move(own, 0)
                 cache.move(self, slot)
@@ -128,7 +128,7 @@ class Store:
         finally:
             self._arranging = False
 
-    def member(self, slot: int) -> Cache | None:
+    def member(self, slot: int) -> KvCache | None:
         """Return the cache in a slot."""
         found = self.members[slot]
         return found() if found else None
@@ -170,7 +170,7 @@ class Store:
     def run(
         self,
         session: int,
-        caches: Sequence[Cache],
+        caches: Sequence[KvCache],
         rows: Mapping[str, np.ndarray],
         more: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray],

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -27,7 +27,7 @@ from ...checkpoints.decoder_facts import decoder_facts, without_head
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.folder import HEAD, PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
-from ...checkpoints.lora.pair import projections
+from ...checkpoints.lora.pair import layer_projections
 from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.row_reader import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
@@ -36,14 +36,14 @@ from ...checkpoints.weight_groups import weight_groups
 from ...models.decoder import ParsedDecoder, read_decoder
 from ..lora import Adapters
 from .decoder import EMBEDS, OnnxDecoder
-from .precision import Activations, refused_precision
+from .precision import ActivationConfig, unsupported_precision
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 
-class LmConfig(Activations):
+class LmConfig(ActivationConfig):
     """How products are computed, and what of the checkpoint is read."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
@@ -74,7 +74,7 @@ class LanguageModel(Component, name="onnx.lm"):
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
-        adapters = read_adapters(spec, headers, projections(checkpoint))
+        adapters = read_adapters(spec, headers, layer_projections(checkpoint))
         notes = (*checkpoint.notes, *end)
         facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
         facts = replace(
@@ -97,7 +97,7 @@ class LanguageModel(Component, name="onnx.lm"):
         headers = Headers()
         found = _read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
-        adapters = read_adapters(spec, headers, projections(found.checkpoint))
+        adapters = read_adapters(spec, headers, layer_projections(found.checkpoint))
         require_unchanged(facts)
         require_equal_head(found.checkpoint)
         return cls(found, tokenizer, placement, adapters)
@@ -147,13 +147,13 @@ class LanguageModel(Component, name="onnx.lm"):
         the work begins with the first token.
         """
         self.adapters.check(adapters)
-        return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
+        return self.writer.write(DecoderInput({EMBEDS: embeds}, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: np.ndarray, ids: np.ndarray, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
         self.adapters.check(adapters)
-        return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
+        return self.writer.replay(DecoderInput({EMBEDS: embeds}, adapters), ids)
 
     @method(embeds="T D @embed", returns="T D @hidden")
     def hidden(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:
@@ -170,5 +170,5 @@ class LanguageModel(Component, name="onnx.lm"):
 
 def _read(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
-    found = refused_precision(spec, "onnx.lm", "mlx.lm")
+    found = unsupported_precision(spec, "onnx.lm", "mlx.lm")
     return read_decoder(spec, headers, found, spec.config.int8)

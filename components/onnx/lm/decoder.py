@@ -9,15 +9,15 @@ import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
-from composer.generation.decoder import Prompt, State, drained
+from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
 from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
 from ..head import ALL, HIDDEN, REST, SCORES
 from ..lora import Adapters
-from .cache import Angles, Cache, Layout, Store
+from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
-from .greedy import Scores, Winner
+from .greedy import CoarseScores, GreedyHead
 from .session import open_sessions
 
 CHUNK = 512
@@ -25,6 +25,7 @@ MANY = 16  # rows from which on unpacked weights are faster than planes
 AT_ONCE = 64  # rows that all have logits
 SLOTS = 16  # sequences that are read together
 EMBEDS = "embeds"
+Rows = Mapping[str, np.ndarray]
 
 
 class OnnxDecoder:
@@ -37,7 +38,7 @@ class OnnxDecoder:
     def __init__(
         self,
         found: ParsedDecoder,
-        rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+        rows: Callable[[np.ndarray], Rows],
         placement: Placement,
         adapters: Adapters | None = None,
         chunk: int = CHUNK,
@@ -49,27 +50,27 @@ class OnnxDecoder:
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
-        angles = [Angles(rotary) for rotary in graphs.rotaries]
-        self.layout = Layout(self.sessions, graphs.caches, angles)
+        angles = [RotaryTables(rotary) for rotary in graphs.rotaries]
+        self.layout = CacheLayout(self.sessions, graphs.caches, angles)
         self.row_nbytes = self.layout.row_nbytes
-        self.shared: dict[tuple[str, ...], Store] = {}
-        self.winner: Winner | None = None
+        self.shared: dict[tuple[str, ...], CacheStore] = {}
+        self.winner: GreedyHead | None = None
         if graphs.head_rows:
-            self.winner = Winner(found.head, graphs.head_rows)
+            self.winner = GreedyHead(found.head, graphs.head_rows)
 
-    def read(self, rows: Mapping[str, np.ndarray], cache: Cache, every: bool = False) -> np.ndarray:
+    def read(self, rows: Rows, cache: KvCache, every: bool = False) -> np.ndarray:
         """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""
         if not every:
-            return drained(self._last(rows, cache, whole=True))["logits"]
+            return run_to_end(self._last(rows, cache, whole=True))["logits"]
         count, chunk = len(rows[EMBEDS]), min(self.chunk, AT_ONCE)
         logits = np.empty((count, self.vocabulary), np.float32)
-        for start, end in Prompt(rows).parts(0, count, chunk):
+        for start, end in DecoderInput(rows).parts(0, count, chunk):
             outputs = self._outputs(end - start) | {"logits": logits[start:end]}
             more = self._inputs(np.arange(end - start), True)
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
         return logits
 
-    def hidden(self, rows: Mapping[str, np.ndarray], cache: Cache) -> np.ndarray:
+    def hidden(self, rows: Rows, cache: KvCache) -> np.ndarray:
         """Read rows into a fresh cache, in chunks; return each [T, D] as the head takes it."""
         made = np.empty(rows[EMBEDS].shape, np.float32)
         for start in range(0, len(made), AT_ONCE):
@@ -79,13 +80,13 @@ class OnnxDecoder:
         return made
 
     def _last(
-        self, rows: Mapping[str, np.ndarray], cache: Cache, whole: bool
+        self, rows: Rows, cache: KvCache, whole: bool
     ) -> Generator[None, None, dict[str, np.ndarray]]:
         """Read rows in chunks, yield between them, and return the outputs of the last row.
 
         Many are read by a session of their own, up to the last one.
         """
-        prompt, count, begun = Prompt(rows), len(rows[EMBEDS]), 0
+        prompt, count, begun = DecoderInput(rows), len(rows[EMBEDS]), 0
         if len(self.sessions) > 1 and count > MANY:
             begun = prompt.whole(count - 1)
             for start, end in prompt.parts(0, begun, self.chunk):
@@ -115,17 +116,17 @@ class OnnxDecoder:
 
     def _logits(
         self,
-        outputs: Mapping[str, np.ndarray],
+        outputs: Rows,
         row: int,
-        inputs: Mapping[str, np.ndarray],
+        inputs: Rows,
         whole: bool,
         asked: bool,
-    ) -> np.ndarray | Scores:
+    ) -> np.ndarray | CoarseScores:
         """Return what the head gave for one of the chosen rows, and the row itself."""
         if self.winner is None:
             logits: np.ndarray = outputs["logits"][row]
             return logits
-        return Scores(
+        return CoarseScores(
             logits=outputs["logits"][row],
             products=outputs[SCORES][row],
             hidden=outputs[HIDDEN][row],
@@ -135,33 +136,31 @@ class OnnxDecoder:
             inputs={name: each.copy() for name, each in inputs.items()},
         )
 
-    def begin(self, adapters: tuple[str, ...] = ()) -> Cache:
+    def begin(self, adapters: tuple[str, ...] = ()) -> KvCache:
         """Return the cache of a sequence that has read nothing, with these adapters on."""
-        return Cache(Store(self.layout, 1, self.adapters.inputs(adapters)), 0)
+        return KvCache(CacheStore(self.layout, 1, self.adapters.inputs(adapters)), 0)
 
-    def prefill(self, prompt: Prompt, cache: Cache | None = None) -> State:
+    def prefill(self, prompt: DecoderInput, cache: KvCache | None = None) -> SequenceState:
         """Read all rows, following what `cache` has read, where one is given."""
-        return drained(self.prefill_parts(prompt, cache))
+        return run_to_end(self.prefill_parts(prompt, cache))
 
     def prefill_parts(
-        self, prompt: Prompt, cache: Cache | None = None
-    ) -> Generator[None, None, State]:
+        self, prompt: DecoderInput, cache: KvCache | None = None
+    ) -> Generator[None, None, SequenceState]:
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         cache = self.begin(prompt.adapters) if cache is None else cache
-        state = State(cache, None, prompt.adapters)
+        state = SequenceState(cache, None, prompt.adapters)
         yield from self._advance(state, prompt.rows, whole=False)
         return state
 
-    def _advance(
-        self, state: State, rows: Mapping[str, np.ndarray], whole: bool
-    ) -> Generator[None]:
+    def _advance(self, state: SequenceState, rows: Rows, whole: bool) -> Generator[None]:
         """Read rows and keep what the head gives for the last."""
         outputs = yield from self._last(rows, state.cache, whole)
         count = len(rows[EMBEDS])
         state.logits = self._logits(outputs, 0, _slice_rows(rows, count - 1, count), whole, whole)
 
-    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
+    def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None:
         rows = self.embed_tokens(tokens)
         order = sorted(range(len(states)), key=lambda place: states[place].adapters)
         for names, places in groupby(order, key=lambda place: states[place].adapters):
@@ -171,18 +170,21 @@ class OnnxDecoder:
                 self._step([states[place] for place in some], names, _take_rows(rows, some))
 
     def _step(
-        self, states: Sequence[State], names: tuple[str, ...], rows: Mapping[str, np.ndarray]
+        self,
+        states: Sequence[SequenceState],
+        names: tuple[str, ...],
+        rows: Rows,
     ) -> None:
         """Append a row to each of some sequences; one that is alone stays where it is."""
         caches = [state.cache for state in states]
         store = caches[0].store
         if len(caches) > 1:
             if names not in self.shared:
-                self.shared[names] = Store(self.layout, SLOTS, self.adapters.inputs(names))
+                self.shared[names] = CacheStore(self.layout, SLOTS, self.adapters.inputs(names))
             store = self.shared[names]
             caches = store.arrange(caches)
         found = [caches.index(state.cache) for state in states]
-        asked = [isinstance(state.logits, Scores) and state.logits.asked for state in states]
+        asked = [isinstance(state.logits, CoarseScores) and state.logits.asked for state in states]
         whole = any(asked)
         outputs = self._outputs(len(caches))
         more = self._inputs(np.arange(len(caches)), whole)
@@ -191,44 +193,44 @@ class OnnxDecoder:
             inputs = _slice_rows(rows, at, at + 1)
             state.logits = self._logits(outputs, place, inputs, whole, asked[at])
 
-    def greedy(self, states: Sequence[State]) -> list[int]:
+    def greedy(self, states: Sequence[SequenceState]) -> list[int]:
         return [self._greedy(state.logits) for state in states]
 
-    def _greedy(self, found: np.ndarray | Scores) -> int:
+    def _greedy(self, found: np.ndarray | CoarseScores) -> int:
         # A NaN is the largest for NumPy.
-        scores = found.products if isinstance(found, Scores) else found
+        scores = found.products if isinstance(found, CoarseScores) else found
         largest = int(scores.argmax())
         if not np.isfinite(scores[largest]):
             raise ComposerError(logits_error())
         if scores[largest] == 0 == scores.min():
             raise ComposerError(logits_error(zero=True))
-        if isinstance(found, Scores):
+        if isinstance(found, CoarseScores):
             assert self.winner
             return self.winner.find(found)
         return largest
 
-    def logits(self, state: State) -> np.ndarray:
+    def logits(self, state: SequenceState) -> np.ndarray:
         """Return the logits; the last row is read again if it has coarse ones, and none after it.
 
         Who wants all logits once wants them for each token.
         """
-        if isinstance(state.logits, Scores) and not state.logits.whole:
+        if isinstance(state.logits, CoarseScores) and not state.logits.whole:
             state.cache.length -= 1
-            drained(self._advance(state, state.logits.inputs, whole=True))
+            run_to_end(self._advance(state, state.logits.inputs, whole=True))
         found = state.logits
-        logits: np.ndarray = found.logits if isinstance(found, Scores) else found
+        logits: np.ndarray = found.logits if isinstance(found, CoarseScores) else found
         return logits
 
-    def retire(self, state: State) -> None:
+    def retire(self, state: SequenceState) -> None:
         """Let the state go."""
 
-    def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
+    def embed_tokens(self, tokens: Sequence[int]) -> Rows:
         return self.rows(np.array(tokens, np.int64))
 
     def bits(self, value: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(value).view(np.uint8).reshape(len(value), -1)
 
-    def trim(self, cache: Cache, surplus: int) -> bool:
+    def trim(self, cache: KvCache, surplus: int) -> bool:
         """Forget the last rows: they are written over."""
         cache.length -= surplus
         return True
@@ -237,11 +239,11 @@ class OnnxDecoder:
         return value
 
 
-def _slice_rows(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
+def _slice_rows(rows: Rows, start: int, end: int) -> dict[str, np.ndarray]:
     """Return some of the rows of each input."""
     return {name: each[start:end] for name, each in rows.items()}
 
 
-def _take_rows(rows: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
+def _take_rows(rows: Rows, places: Sequence[int]) -> dict[str, np.ndarray]:
     """Return the rows at some places of each input."""
     return {name: each[places] for name, each in rows.items()}

@@ -7,11 +7,11 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
-from ..head import HIDDEN, Head, HeadRows
+from ..head import HIDDEN, CoarseHeadBounds, HeadForm
 from ..lora import Adapters
 from ..matmuls import MatmulMode
-from ..weights import Weights
-from .int8_exactness import are_exact
+from ..weights import WeightsFile
+from .int8_exactness import int8_planes_are_exact
 
 
 class DecoderGraphs:
@@ -28,23 +28,23 @@ class DecoderGraphs:
         self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
-        self.head_rows: HeadRows | None = None
+        self.head_rows: CoarseHeadBounds | None = None
 
-    def build(self, weights: Weights) -> None:
+    def build(self, weights: WeightsFile) -> None:
         """Write the nodes and the weights, layer after layer."""
         found = self.found
         table = found.checkpoint.table
         weights.model.add_input("chosen", "int64", ["R"])
-        exact = are_exact()
+        exact = int8_planes_are_exact()
         rows = MatmulMode.FLOAT32
         if found.int8_activations:
             rows = MatmulMode.ROUNDED
         elif found.packed and exact:
             rows = MatmulMode.PLANES
         adapted = found.head.path in self.adapters.modules
-        head = Head.DIGITS if exact and not adapted else Head.AS_STORED
+        head = HeadForm.DIGITS if exact and not adapted else HeadForm.AS_STORED
         if not found.headed:
-            head = Head.LEFT_OUT
+            head = HeadForm.LEFT_OUT
         blocks, logits = self._write(weights, rows, head)
         if found.headed:
             weights.model.node("Identity", [logits.name], ["logits"])
@@ -54,10 +54,10 @@ class DecoderGraphs:
             weights.model.add_output(HIDDEN, "float32", ["R", table.width])
         if rows is MatmulMode.PLANES:
             weights.begin()
-            self._write(weights, MatmulMode.FLOAT32, Head.LEFT_OUT)
+            self._write(weights, MatmulMode.FLOAT32, HeadForm.LEFT_OUT)
 
     def _write(
-        self, weights: Weights, rows: MatmulMode, head: Head
+        self, weights: WeightsFile, rows: MatmulMode, head: HeadForm
     ) -> tuple[OnnxDecoderBlocks, Symbol]:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])

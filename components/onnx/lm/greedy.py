@@ -10,11 +10,11 @@ import numpy as np
 
 from ...checkpoints.modules import Module
 from ...checkpoints.row_reader import RowReader, row_ranges
-from ..head import HeadRows
+from ..head import CoarseHeadBounds
 
 
 @dataclass
-class Scores:
+class CoarseScores:
     """What the graph gave for a row.
 
     `products` [V] are the head's, coarse ones unless they are `whole`, of the row `hidden` [K],
@@ -31,17 +31,17 @@ class Scores:
     inputs: Mapping[str, np.ndarray]
 
 
-class Winner:
+class GreedyHead:
     """The stored rows of a head, and what bounds their coarse products."""
 
-    def __init__(self, module: Module, rows: HeadRows) -> None:
+    def __init__(self, module: Module, rows: CoarseHeadBounds) -> None:
         self.module = module
         self.rows = rows
         self.largest = [float(each.max()) for each in (rows.error, rows.norm, rows.step)]
         self.reader = RowReader()
         self.reader.dense(module, 0, 1)
 
-    def find(self, scores: Scores) -> int:
+    def find(self, scores: CoarseScores) -> int:
         """Return the first row of the largest product, as it is in float64.
 
         No other row can have a larger one: its coarse product and its bound are below those of
@@ -54,7 +54,7 @@ class Winner:
             return int(rows[0])
         return int(rows[self.products(rows, scores.hidden).argmax()])
 
-    def near(self, scores: Scores) -> np.ndarray:
+    def near(self, scores: CoarseScores) -> np.ndarray:
         """Return the rows within twice the largest bound of the largest product: no other wins."""
         most = self._bound(scores.hidden, scores.rest, *self.largest)
         least = np.float32(scores.products.max() - 2 * most)

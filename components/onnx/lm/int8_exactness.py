@@ -11,8 +11,8 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..int8_planes import split_rows_into_planes, write_int8_matmul, write_sum
-from ..weights import Weights
+from ..int8_planes import write_int8_matmul, write_planes, write_sum_of_planes
+from ..weights import WeightsFile
 from .session import open_sessions
 
 NEAR = 2e-6  # of the largest number, as products in float32 are; two planes are at 5e-5
@@ -20,12 +20,12 @@ OUTPUTS, GROUPS, SIZE, ROWS = 16, 4, 32, 3
 
 
 @cache
-def are_exact() -> bool:
+def int8_planes_are_exact() -> bool:
     """Return whether planes are exact: by a kernel that rounds whole rows, say, they are not."""
-    return all(error(bits) < NEAR for bits in (4, 8))
+    return all(int8_plane_error(bits) < NEAR for bits in (4, 8))
 
 
-def error(bits: int) -> float:
+def int8_plane_error(bits: int) -> float:
     """Return how far a product by planes is from one in float64, of the largest number."""
     rng = np.random.default_rng(bits)
     width, middle = GROUPS * SIZE, 1 << (bits - 1)
@@ -34,7 +34,7 @@ def error(bits: int) -> float:
     x = rng.standard_normal((ROWS, width)) * np.exp(2 * rng.standard_normal(width))
     x = x.astype(np.float32)
 
-    def build(weights: Weights) -> None:
+    def build(weights: WeightsFile) -> None:
         nn = OnnxBlocks(weights, (), lambda name: np.zeros(0))
         stored = codes[:, 0::2] | codes[:, 1::2] << 4 if bits == 4 else codes
         shape = (OUTPUTS, GROUPS, prod(stored.shape) // OUTPUTS // GROUPS)
@@ -44,10 +44,10 @@ def error(bits: int) -> float:
         rows = Symbol("x", nn)
         groups = nn.reshape(rows, -1, GROUPS, SIZE)
         scheme = Scheme(bits, SIZE, "affine")
-        planes = split_rows_into_planes(nn, groups, scheme, width)
+        planes = write_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
         products = write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
-        made = write_sum(nn, products, rows, OUTPUTS)
+        made = write_sum_of_planes(nn, products, rows, OUTPUTS)
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

@@ -12,7 +12,7 @@ from composer.core.errors import Problem
 from composer.formats.gguf import SUFFIX as GGUF
 
 
-class Activations(ComponentConfig):
+class ActivationConfig(ComponentConfig):
     """How products are computed."""
 
     activations: Literal["float32", "int8"] = Field(
@@ -27,7 +27,7 @@ class Activations(ComponentConfig):
         return self.activations == "int8"
 
 
-def refused_precision(spec: Spec, kind: str, other: str) -> Iterator[Problem]:
+def unsupported_precision(spec: Spec, kind: str, other: str) -> Iterator[Problem]:
     """Refuse a precision that a kind of component does not compute in, and name one that does."""
     if spec.dtype not in (None, "float32"):
         yield Problem(

@@ -12,9 +12,9 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from ..library import onnxruntime, run_options, session_options
-from ..memory import one_load_at_a_time
-from ..session import CPU, first_line
-from ..weights import Weights, private_weights
+from ..memory import freeing_load
+from ..session import CPU, short_error_text
+from ..weights import WeightsFile, private_weights
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def open_sessions(
     where: str,
     nbytes: int,
-    build: Callable[[Weights], None],
+    build: Callable[[WeightsFile], None],
     placement: Placement,
     keep_packed: bool = False,
-) -> list[Session]:
+) -> list[DecoderSession]:
     """Open the models that are written down by `build`; their files are removed.
 
     The weights of the first are packed for its kernels; with `keep_packed` none of them is unpacked
@@ -34,7 +34,7 @@ def open_sessions(
     """
     for name in placement.get("providers") or (CPU,):
         if name != CPU:
-            _fail(
+            _raise_problem(
                 where,
                 "R531",
                 f"onnx.lm has no kernels for the execution provider {name}",
@@ -50,16 +50,18 @@ def open_sessions(
     return opened
 
 
-def _open(where: str, path: Path, threads: int | None, keep_packed: bool, *keys: str) -> Session:
+def _open(
+    where: str, path: Path, threads: int | None, keep_packed: bool, *keys: str
+) -> DecoderSession:
     options = session_options(threads)
     if not keep_packed:
-        return Session(where, path, options)
+        return DecoderSession(where, path, options)
     for key in ("session.disable_quant_qdq", *keys):
         options.add_session_config_entry(key, "1")
-    return Session(where, path, options, ["ConstantFolding"])
+    return DecoderSession(where, path, options, ["ConstantFolding"])
 
 
-class Session:
+class DecoderSession:
     """A loaded model and the names of its inputs; `where` names its checkpoint in errors."""
 
     def __init__(
@@ -70,7 +72,7 @@ class Session:
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
-            with one_load_at_a_time():
+            with freeing_load():
                 self._session: Any = onnxruntime().InferenceSession(
                     str(path),
                     options,
@@ -78,7 +80,9 @@ class Session:
                     disabled_optimizers=list(disabled_optimizers),
                 )
         except Exception as error:
-            _fail(where, "R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
+            _raise_problem(
+                where, "R532", f"ONNX Runtime cannot load its graph: {short_error_text(error)}"
+            )
         self.inputs = frozenset(each.name for each in self._session.get_inputs())
 
     def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -87,7 +91,7 @@ class Session:
             made: np.ndarray
             (made,) = self._session.run(None, inputs, self._options)
         except Exception as error:
-            _fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
+            _raise_problem(self.where, "R533", f"ONNX Runtime failed: {short_error_text(error)}")
         return made
 
     def binding(self) -> Any:
@@ -99,10 +103,10 @@ class Session:
         try:
             self._session.run_with_iobinding(binding, self._options)
         except Exception as error:
-            _fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
+            _raise_problem(self.where, "R533", f"ONNX Runtime failed: {short_error_text(error)}")
 
 
-def _fail(where: str, code: str, message: str, hint: str | None = None) -> NoReturn:
+def _raise_problem(where: str, code: str, message: str, hint: str | None = None) -> NoReturn:
     """Raise one problem of a decoder."""
     raise ComposerError(Problem(code, f"{where}: {message}", hint=hint))
 

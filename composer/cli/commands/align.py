@@ -16,7 +16,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.options import ChannelOf, Json, Partial, Task
-from composer.cli.printing import echo, note
+from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
 
 
@@ -37,8 +37,8 @@ def command(
     partial: Partial = False,
     json: Json = False,
 ) -> None:  # fmt: skip
-    from composer.cli.values import chosen_channel
-    from composer.core.output import as_json
+    from composer.cli.values import parse_channel
+    from composer.core.output import json_text
     from composer.jobs.align import align, alignment_json
 
     with bundle.open() as opened, show_progress() as progress:
@@ -48,15 +48,15 @@ def command(
             sys.stdin.read() if text == "-" else text,
             task=task,
             language=language,
-            channel=chosen_channel(channel),
+            channel=parse_channel(channel),
             partial=partial,
             progress=progress,
         )
     if json:
-        echo(as_json(alignment_json(made)))
+        echo(json_text(alignment_json(made)))
         return
     for each in made.notes:
-        note(f"{clip}: {each}")
+        print_note(f"{clip}: {each}")
     for word in made.words:
         mark = "*" if word.repaired else " "
         echo(f"{word.start:8.3f} {word.end:8.3f} {word.probability:6.3f} {mark} {word.text}")

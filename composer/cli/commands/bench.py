@@ -19,10 +19,10 @@ from typing import Annotated
 import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
-from composer.cli.options import Json, pairs
-from composer.cli.printing import echo, note
+from composer.cli.options import Json, split_pairs
+from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
-from composer.core.output import as_json
+from composer.core.output import json_text
 
 
 @with_flags()
@@ -62,8 +62,8 @@ def command(
 ) -> None:  # fmt: skip
     from composer.benchmarking.measure import RunCounts
     from composer.benchmarking.report import report_json, report_text
-    from composer.cli.values import inputs, settings
-    from composer.jobs.benchmark import benchmark, own_clips
+    from composer.cli.values import parse_inputs, parse_options
+    from composer.jobs.benchmark import benchmark, bundled_clips
     from composer.jobs.speech import speech_graph
 
     if vs_input and not vs:
@@ -71,16 +71,16 @@ def command(
     with show_progress() as progress:
         with bundle.open() as opened:
             graph = speech_graph(opened, flags.task)
-            clips = own_clips(opened, graph, pairs(flags.input, "--input", "NAME=VALUE"))
+            clips = bundled_clips(opened, graph, split_pairs(flags.input, "--input", "NAME=VALUE"))
             given = [*(flags.input or ()), *(f"{name}={clip}" for name, clip in clips.items())]
-            values, options = inputs(graph, given), settings(graph, flags.set)
+            values, options = parse_inputs(graph, given), parse_options(graph, flags.set)
         other, other_values = _other(bundle, vs, vs_variant, vs_precision), None
         if other:
             with other.open() as opened:
                 graph = speech_graph(opened, flags.task if flags.task in opened.tasks else None)
-                other_values = inputs(graph, vs_input or given)
+                other_values = parse_inputs(graph, vs_input or given)
         for name, clip in clips.items():
-            note(f"no audio is given; taking -i {name}={clip}")
+            print_note(f"no audio is given; taking -i {name}={clip}")
         found = benchmark(
             bundle.options(),
             other=other.options() if other else None,
@@ -93,7 +93,7 @@ def command(
         )
     if json:
         about = {"bundle": bundle.name, "made_by": list(found.made_by)}
-        echo(as_json(report_json(found.measured, found.turns, about)))
+        echo(json_text(report_json(found.measured, found.turns, about)))
     else:
         echo(report_text(found.measured, found.turns))
 

@@ -14,7 +14,7 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import count, echo
-from composer.core.output import as_json
+from composer.core.output import json_text
 from composer.core.text_columns import align_right
 
 
@@ -25,15 +25,15 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.sources.hub import parse_id, settings
     from composer.sources.hub.cache_listing import cached_repositories
-    from composer.sources.hub.cache_listing import remove as take_away
+    from composer.sources.hub.cache_listing import remove_repository as take_away
 
     if remove:
         for id in [parse_id(text) for text in remove]:
             gone = take_away(id)
-            echo(f"{gone.repo}: removed, {size(gone.nbytes)}")
+            echo(f"{gone.repo}: removed, {format_bytes(gone.nbytes)}")
         return
     repositories = cached_repositories()
     if json:
@@ -43,14 +43,14 @@ def command(
                 {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,
                  "unfinished": each.parts, "verified": each.verified}
             )  # fmt: skip
-        echo(as_json({"folder": str(settings.cache()), "repositories": rows}))
+        echo(json_text({"folder": str(settings.cache_folder()), "repositories": rows}))
         return
-    sizes = align_right([size(each.nbytes) for each in repositories])
+    sizes = align_right([format_bytes(each.nbytes) for each in repositories])
     for each, nbytes in zip(repositories, sizes, strict=True):
-        words = [count(len(each.commits), "commit"), f"{size(each.verified)} verified"]
+        words = [count(len(each.commits), "commit"), f"{format_bytes(each.verified)} verified"]
         if each.parts:
-            words.append(f"{size(each.parts)} unfinished")
+            words.append(f"{format_bytes(each.parts)} unfinished")
         echo(f"{nbytes}  {each.repo}  ({', '.join(words)})")
-    total = size(sum(each.nbytes for each in repositories))
+    total = format_bytes(sum(each.nbytes for each in repositories))
     what = "repository" if len(repositories) == 1 else "repositories"
-    echo(f"{settings.cache()}: {len(repositories)} {what}, {total}")
+    echo(f"{settings.cache_folder()}: {len(repositories)} {what}, {total}")

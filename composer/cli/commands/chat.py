@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
-from composer.cli.printing import echo, note, report
+from composer.cli.printing import echo, print_note, print_problems
 from composer.cli.progress import show_progress
-from composer.cli.results import cut_warning
+from composer.cli.results import truncation_warning
 from composer.core.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ def command(
 
 
 def _at_terminal(talk: Conversation) -> None:
-    note(HELLO)
+    print_note(HELLO)
     while True:
         try:
             line = _line()
         except EOFError:
-            note("")
+            print_note("")
             return
         except KeyboardInterrupt:
-            note(f"\n{HELLO}")
+            print_note(f"\n{HELLO}")
             continue
         if line.strip() == RESET:
             talk.reset()
@@ -72,10 +72,10 @@ def _at_terminal(talk: Conversation) -> None:
             try:
                 _answer(talk, line)
             except ComposerError as error:
-                report(error.problems)
-                note(f"the turn is forgotten; {RESET} starts over")
+                print_problems(error.problems)
+                print_note(f"the turn is forgotten; {RESET} starts over")
             except KeyboardInterrupt:
-                note("\nthe turn is forgotten")
+                print_note("\nthe turn is forgotten")
 
 
 def _line() -> str:
@@ -109,9 +109,9 @@ def _answer(talk: Conversation, line: str) -> None:
 
 
 def _warn(reply: Reply) -> None:
-    warning = cut_warning(reply.cut_short)
+    warning = truncation_warning(reply.cut_short)
     if warning:
-        note(warning)
+        print_note(warning)
 
 
 @contextmanager
@@ -145,6 +145,6 @@ def _piped(talk: Conversation) -> int:
                 echo(" ".join(reply.text.split()))
             except ComposerError as error:
                 failed = FAILED
-                report(error.problems)
+                print_problems(error.problems)
                 echo()
     return failed

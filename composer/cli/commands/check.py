@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
-from composer.cli.printing import count, echo, reading, report, verdict_json
+from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, source_folders
+from composer.cli.printing import count, echo, print_problems, problems_json, show_hub_status
 from composer.core.errors import ComposerError, errors_of
 
 if TYPE_CHECKING:
-    from composer.graph.checked import Report
+    from composer.graph.checked import CheckResult
 
 
 def command(
@@ -33,21 +33,21 @@ def command(
     from composer.checker import check as check_bundle
     from composer.sources.resolve import find_bundle
 
-    stand_ins = folders(source)
+    stand_ins = source_folders(source)
     try:
-        with reading(bundle):
+        with show_hub_status(bundle):
             named = find_bundle(bundle, lock)
             found = check_bundle(named, variant=variant, sources=stand_ins)
     except ComposerError as error:
         if not json:
             raise
-        echo(verdict_json(bundle, error.problems))
+        echo(problems_json(bundle, error.problems))
         raise typer.Exit(error.exit_code) from None
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        echo(verdict_json(name, found.problems, **_sizes_json(found)))
+        echo(problems_json(name, found.problems, **_sizes_json(found)))
     else:
-        report(found.problems)
+        print_problems(found.problems)
         for line in _sizes(found):
             echo(line)
         echo(f"{name}: {_verdict(found)}")
@@ -55,7 +55,7 @@ def command(
         raise typer.Exit(ComposerError(errors_of(found.problems)).exit_code)
 
 
-def _sizes_json(found: Report) -> dict[str, Any]:
+def _sizes_json(found: CheckResult) -> dict[str, Any]:
     """Return as JSON what sizes says."""
     from composer.cli.commands.pull import file_json
     from composer.graph.files import required_files
@@ -66,7 +66,7 @@ def _sizes_json(found: Report) -> dict[str, Any]:
     return {"memory": _weight_bytes(found), "files": [file_json(need) for need in needs]}
 
 
-def _weight_bytes(found: Report) -> int:
+def _weight_bytes(found: CheckResult) -> int:
     """Return the bytes that all weights take once they are loaded."""
     from composer.graph.graph import facts_of
 
@@ -75,9 +75,9 @@ def _weight_bytes(found: Report) -> int:
     return sum(facts_of(found.bundle.components, name).nbytes for name in found.bundle.components)
 
 
-def _sizes(found: Report) -> list[str]:
+def _sizes(found: CheckResult) -> list[str]:
     """Print what a bundle with files on the Hub has to fetch, and what it takes in memory."""
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.graph.files import required_files
     from composer.sources.hub import is_downloaded
 
@@ -96,13 +96,14 @@ def _sizes(found: Report) -> list[str]:
     licence = " and ".join(found.bundle.manifest.licence) or "not stated"
     return [
         *repositories,
-        f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here",
-        f"memory: {size(_weight_bytes(found))}",
+        f"files: {count(len(needs), 'file')}, {format_bytes(total)}, of which "
+        f"{format_bytes(here)} are here",
+        f"memory: {format_bytes(_weight_bytes(found))}",
         f"licence: {licence}",
     ]
 
 
-def _verdict(found: Report) -> str:
+def _verdict(found: CheckResult) -> str:
     """Return the result in one line: ok, 9 nodes, 1 task, 2 warnings."""
     errors = len(errors_of(found.problems))
     warnings = len(found.problems) - errors

@@ -27,7 +27,7 @@ from composer.cli.options import Clips, Force, Json
 from composer.cli.printing import echo
 from composer.cli.progress import show_progress
 from composer.core.errors import DIFFERS
-from composer.core.output import OutputFile, as_json
+from composer.core.output import OutputFile, json_text
 
 if TYPE_CHECKING:
     from composer.comparison.dump import Dump
@@ -75,12 +75,12 @@ def command(
     from composer.comparison.report import as_json as report_json
     from composer.comparison.report import junit as report_junit
     from composer.comparison.report import table
-    from composer.jobs.compare import compare, make_gate
+    from composer.jobs.compare import compare, make_stage_judge
 
     target = OutputFile(junit, force) if junit else None
     first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
     _check_flags(first, bundle, flags, clips)
-    make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
+    make_stage_judge(tolerance, any_float)  # refuses a tolerance before anything is run
     with show_progress() as progress:
         expected = _reference(first, flags, clips or [], progress)
         with _candidate(bundle) as candidate:
@@ -97,7 +97,7 @@ def command(
             )
     if target:
         target.write(report_junit(found, f"composer diff {bundle.name}"))
-    echo(as_json(report_json(found)) if json else table(found))
+    echo(json_text(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)
 
@@ -107,12 +107,12 @@ def _reference(
 ) -> Dump:
     """Return the reference's dump: read, or made by its bundle, which is closed afterwards."""
     from composer.comparison.dump import read_dump
-    from composer.jobs.record import record, stepped_graph
+    from composer.jobs.record import record, replay_graph
 
     if _is_dump(bundle.name):
         return read_dump(Path(bundle.name))
     with bundle.open() as opened:
-        values, options = flags.read(stepped_graph(opened, flags.task))
+        values, options = flags.read(replay_graph(opened, flags.task))
         return record(
             opened, values, clips=clips, task=flags.task, options=options, progress=progress
         )
@@ -131,15 +131,15 @@ def _candidate(bundle: BundleFlags) -> Iterator[Dump | Bundle]:
 
 def _options(candidate: Dump | Bundle, reference: Dump, flags: TaskFlags) -> Options | None:
     """Return the options of `--set` as the candidate's task takes them."""
-    from composer.cli.values import settings
+    from composer.cli.values import parse_options
     from composer.comparison.dump import Dump
-    from composer.jobs.compare import same_task
-    from composer.jobs.record import stepped_graph
+    from composer.jobs.compare import matching_task
+    from composer.jobs.record import replay_graph
 
     if isinstance(candidate, Dump):
         return None
-    name = flags.task or same_task(reference, candidate.tasks)
-    return settings(stepped_graph(candidate, name), flags.set)
+    name = flags.task or matching_task(reference, candidate.tasks)
+    return parse_options(replay_graph(candidate, name), flags.set)
 
 
 def _is_dump(name: str) -> bool:

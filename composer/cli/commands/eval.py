@@ -24,10 +24,10 @@ import typer
 
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import Force, Json
-from composer.cli.printing import echo, note, shown
+from composer.cli.printing import echo, escape_control_characters, print_note
 from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
-from composer.core.output import as_json
+from composer.core.output import json_text
 
 if TYPE_CHECKING:
     from composer.evaluation.evaluation import Evaluation
@@ -75,11 +75,11 @@ def command(
     ] = 3,
     json: Json = False,
 ) -> None:  # fmt: skip
-    from composer.cli.values import chosen_channel
+    from composer.cli.values import parse_channel
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph
 
-    channel = chosen_channel(speech.channel)
+    channel = parse_channel(speech.channel)
     with bundle.open() as opened, show_progress() as progress:
         graph = speech_graph(opened, speech.task)
         values, options = speech.read(graph)
@@ -110,12 +110,12 @@ def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
 
     for each in found.failed:
         for problem in each.error or ():
-            note(f"{each.id}: {problem['code']} {problem['message']}")
+            print_note(f"{each.id}: {problem['code']} {problem['message']}")
     for scored in found.scored:
         for text in scored.transcript.notes or ():
-            note(f"{scored.clip.id}: {text}")
+            print_note(f"{scored.clip.id}: {text}")
     if json:
-        echo(as_json(report_json(found, by)))
+        echo(json_text(report_json(found, by)))
         return
     echo(report_text(found, by))
     _show_worst(found, show)
@@ -130,10 +130,14 @@ def _show_worst(found: Evaluation, show: int) -> None:
     def paint(text: str, mark: str) -> str:
         if not sys.stdout.isatty():
             return text
-        return f"{COLOURS[mark]}{shown(text)}\x1b[0m" if colour and mark in COLOURS else shown(text)
+        return (
+            f"{COLOURS[mark]}{escape_control_characters(text)}\x1b[0m"
+            if colour and mark in COLOURS
+            else escape_control_characters(text)
+        )
 
     worst = sorted(found.scored, key=lambda each: -each.score.words.errors)[:show]
     for each in worst:
         if each.score.words.errors:
             rows = alignment_text(each.score.spans, wide, paint)
-            sys.stdout.write(f"\n{shown(each.clip.id)}\n{rows}\n")
+            sys.stdout.write(f"\n{escape_control_characters(each.clip.id)}\n{rows}\n")

@@ -23,7 +23,7 @@ def command(
                        "(scatter) or a key of a manifest (inputs.split).", show_default=False),
     ] = None,
 ) -> None:  # fmt: skip
+    from composer.jobs.explain import error_index
     from composer.jobs.explain import explain as explained
-    from composer.jobs.explain import index
 
-    echo(explained(name) if name else index())
+    echo(explained(name) if name else error_index())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from composer.cli.options import BundleName, Json, Variant
 from composer.cli.printing import echo
-from composer.core.output import as_json
+from composer.core.output import json_text
 from composer.core.text_columns import align
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> 
     found = licences(bundle, variant=variant)
     if json:
         rows = [{**vars(each), "details": list(each.details)} for each in found.stated]
-        echo(as_json({"bundle": found.bundle, "stated": rows}))
+        echo(json_text({"bundle": found.bundle, "stated": rows}))
         return
     for kind, title in TITLES.items():
         rows_of = [each for each in found.stated if each.kind == kind]

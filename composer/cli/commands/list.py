@@ -15,7 +15,7 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import echo
-from composer.core.output import as_json
+from composer.core.output import json_text
 from composer.core.text_columns import align
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
         return
     if json:
         planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
-        echo(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
+        echo(json_text({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
         return
     ready = [(each.name, _summary(each)) for each in found.bundles]
     missing = []
@@ -71,7 +71,7 @@ def _summary(bundle: ShippedBundle) -> str:
 
 def _families(found: Catalogue, json: bool) -> None:
     if json:
-        echo(as_json([vars(each) for each in found.families]))
+        echo(json_text([vars(each) for each in found.families]))
         return
     for each in found.families:
         stated = [f"{key}: {', '.join(values)}" for key, values in each.recognises.items()]
@@ -88,7 +88,7 @@ def _components(json: bool) -> None:
 
     kinds, operators = installed_kinds(), installed_operators()
     if json:
-        echo(as_json({"components": kinds, "operators": operators}))
+        echo(json_text({"components": kinds, "operators": operators}))
         return
     for each in (*kinds, *operators):
         if "error" in each:

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Force, Sources, folders
+from composer.cli.options import BundleName, Force, Sources, source_folders
 from composer.cli.printing import count, echo
 from composer.cli.progress import show_progress
 
@@ -34,10 +34,12 @@ def command(
     force: Force = False,
     source: Sources = None,
 ) -> None:
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.jobs.lock import lock
 
     with show_progress() as progress:
-        made = lock(bundle, output=output, sources=folders(source), force=force, progress=progress)
+        made = lock(
+            bundle, output=output, sources=source_folders(source), force=force, progress=progress
+        )
     sources, files = count(made.sources, "source"), count(made.files, "file")
-    echo(f"{made.path}: {sources}, {files}, {size(made.nbytes)}")
+    echo(f"{made.path}: {sources}, {files}, {format_bytes(made.nbytes)}")

@@ -20,7 +20,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, read_precisions, with_flags
 from composer.cli.options import Clips, Task, parse_size
-from composer.cli.printing import echo, note
+from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
 from composer.core.text_columns import align
 
@@ -86,19 +86,19 @@ def _budget(
     echo("\n".join(budget_table(found)))
     if apply and found.pick:
         path = add_variant(find_bundle(bundle.name).path, apply, found.pick.precision)
-        note(f"{path}: variant {apply}")
+        print_note(f"{path}: variant {apply}")
 
 
 def _text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.graph.graph import facts_of
 
     title = bundle.name
     if len(bundle.tasks) > 1:
         title += f", task {planned.graph.task}"
     total = sum(planned.nbytes.values())
-    lines = [title, f"weights: {size(total)} in memory" if total else "weights: none"]
+    lines = [title, f"weights: {format_bytes(total)} in memory" if total else "weights: none"]
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
     lines += (f"  {row}" for row in align(rows))
     lines += _bits(bundle, planned)
@@ -118,13 +118,13 @@ def _text(bundle: Bundle, planned: Plan) -> str:
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     from composer.core import registry
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
 
     known = bundle.checked.components[name]
     placement = bundle.profile.placement(name, known.cls.placement_keys)
     memory, runs = "-", ""
     if nbytes:
-        memory, runs = size(nbytes), known.dtype or ""
+        memory, runs = format_bytes(nbytes), known.dtype or ""
     precision = known.spec.precision
     if precision is not None:
         shown = precision if isinstance(precision, str) else precision.title
@@ -150,12 +150,12 @@ def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
 
 
 def _steps(planned: Plan) -> list[str]:
-    from composer.drawing.text import Ports, call, size
+    from composer.drawing.text import PortTexts, call_text, format_bytes
 
-    ports = Ports(planned.graph)
+    ports = PortTexts(planned.graph)
     heads = []
     for number, step in enumerate(planned.steps, 1):
-        heads.append([f"{number:>2} {step.node.name}", call(step.node), step.backend])
+        heads.append([f"{number:>2} {step.node.name}", call_text(step.node), step.backend])
     lines = []
     for head, step in zip(align(heads), planned.steps, strict=True):
         for crossing in step.crossings:
@@ -169,7 +169,7 @@ def _steps(planned: Plan) -> list[str]:
             gives = f"       gives ${value}: {ports[value]}"
             nbytes = planned.value_bytes(value)
             if nbytes is not None:
-                gives += f", {size(nbytes)}"
+                gives += f", {format_bytes(nbytes)}"
             lines.append(gives)
         if step.drops:
             lines.append("       drops " + ", ".join(f"${name}" for name in step.drops))

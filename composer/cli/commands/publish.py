@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import Force
-from composer.cli.printing import count, echo, note
+from composer.cli.printing import count, echo, print_note
 from composer.cli.progress import show_progress
 from composer.core.text_columns import align_right
 
@@ -37,7 +37,7 @@ def command(
     force: Force = False,
     card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
 ) -> None:
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.jobs.publish import prepare_publication, upload_publication
     from composer.publishing.publish import CARD, upload_size
 
@@ -50,13 +50,13 @@ def command(
         echo(data.decode("utf-8", "replace"), "")
         return
     contents = sorted(ready.files.items())
-    sizes = align_right([size(upload_size(content)) for _, content in contents])
+    sizes = align_right([format_bytes(upload_size(content)) for _, content in contents])
     for (name, content), nbytes in zip(contents, sizes, strict=True):
         made = "  (made)" if isinstance(content, bytes) else ""
         echo(f"{nbytes}  {name}{made}")
     for name in ready.left_out:
-        note(f"left out: {name}")
-    total = f"{count(len(ready.files), 'file')}, {size(ready.nbytes)}"
+        print_note(f"left out: {name}")
+    total = f"{count(len(ready.files), 'file')}, {format_bytes(ready.nbytes)}"
     if not yes:
         echo(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
         return

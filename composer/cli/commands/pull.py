@@ -15,7 +15,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
 from composer.cli.printing import count, echo
-from composer.core.output import as_json
+from composer.core.output import json_text
 from composer.core.text_columns import align_right
 
 if TYPE_CHECKING:
@@ -37,23 +37,25 @@ def command(
     json: Json = False,
 ) -> None:
     from composer.cli.flags import BundleFlags
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.jobs.pull import pull
     from composer.sources.hub.required_file import total_size
 
     with BundleFlags(bundle, variant, source, lock=lock).open() as opened:
         found = pull(opened, task=task, dry_run=dry_run, trust=trust)
     if json:
-        echo(as_json({"bundle": found.bundle, "files": [file_json(each) for each in found.files]}))
+        echo(
+            json_text({"bundle": found.bundle, "files": [file_json(each) for each in found.files]})
+        )
         return
     counted, what = found.files, "here and verified"
     if dry_run:
-        sizes = align_right([size(each.file.size) for each in found.files])
+        sizes = align_right([format_bytes(each.file.size) for each in found.files])
         for each, nbytes in zip(found.files, sizes, strict=True):
             here = "" if each in found.missing else "  (here)"
             echo(f"{nbytes}  {each}{here}")
         counted, what = found.missing, "to fetch"
-    total = size(total_size(counted))
+    total = format_bytes(total_size(counted))
     echo(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
 
 

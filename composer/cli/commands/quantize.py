@@ -17,7 +17,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.options import Force
-from composer.cli.printing import echo, note, report
+from composer.cli.printing import echo, print_note, print_problems
 from composer.cli.progress import show_progress
 
 
@@ -34,7 +34,7 @@ def command(
     ] = 5,
     force: Force = False,
 ) -> None:
-    from composer.drawing.text import size, weight_lines
+    from composer.drawing.text import format_bytes, weight_lines
     from composer.jobs.quantize import quantize
 
     with show_progress() as progress:
@@ -44,7 +44,10 @@ def command(
     for name, weights in made.weights.items():
         for number, line in enumerate(weight_lines(weights)):
             echo(f"{name}: {line}" if number == 0 else line)
-    report(made.notes)
+    print_problems(made.notes)
     for name in made.left_out:
-        note(f"left out: the variant {name}")
-    echo(f"{made.path}: {size(made.nbytes)}, of {size(made.read)} of weights that were quantized")
+        print_note(f"left out: the variant {name}")
+    echo(
+        f"{made.path}: {format_bytes(made.nbytes)}, of {format_bytes(made.read)} of weights "
+        "that were quantized"
+    )

@@ -22,10 +22,10 @@ from composer.cli.options import (
     Json,
     Partial,
 )
-from composer.cli.printing import echo, note, verdict_json, waiting
-from composer.cli.results import as_lines, as_text, cut_warning, result_json
+from composer.cli.printing import echo, print_note, problems_json, show_status
+from composer.cli.results import outputs_lines, outputs_text, result_json, truncation_warning
 from composer.core.errors import ComposerError
-from composer.core.output import OutputFile, as_json
+from composer.core.output import OutputFile, json_text
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -52,12 +52,12 @@ def command(
         typer.Option(metavar="FILE", help="Take values from such a file in place of computing."),
     ] = None,
 ) -> None:
-    from composer.cli.values import chosen_channel, inputs, settings
+    from composer.cli.values import parse_channel, parse_inputs, parse_options
     from composer.comparison.dump import read_feed
     from composer.formats.value_file import pack_values
     from composer.jobs.cut_short import cut_short
 
-    chosen = chosen_channel(channel)
+    chosen = parse_channel(channel)
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
@@ -66,16 +66,16 @@ def command(
             graph = opened.checked.graphs[opened.task(flags.task)]
             given: dict[str, Any] = {
                 "task": graph.task,
-                "options": settings(graph, flags.set),
+                "options": parse_options(graph, flags.set),
                 "feed": read_feed(feed) if feed else {},
                 "taps": taps is not None,
             }
-            values = inputs(graph, flags.input, chosen, partial)
+            values = parse_inputs(graph, flags.input, chosen, partial)
             opened.fetch(graph.task)
             if stream:
                 result = _streamed(opened, given, values)
             else:
-                with waiting(f"running {opened.name}"):
+                with show_status(f"running {opened.name}"):
                     result = opened.run(**given, **values)
             if target:
                 about = {"bundle": opened.name, "task": graph.task}
@@ -83,17 +83,17 @@ def command(
     except ComposerError as error:
         if not json:
             raise
-        echo(verdict_json(bundle.title(), error.problems))
+        echo(problems_json(bundle.title(), error.problems))
         raise typer.Exit(error.exit_code) from None
     if json:
-        echo(as_json(result_json(result, opened.name)))
+        echo(json_text(result_json(result, opened.name)))
     elif not stream:
-        echo(as_text(result.outputs))
+        echo(outputs_text(result.outputs))
     for text in result.notes:
-        note(text)
-    warning = cut_warning(cut_short(result, graph, given["options"]))
+        print_note(text)
+    warning = truncation_warning(cut_short(result, graph, given["options"]))
     if warning:
-        note(warning)
+        print_note(warning)
 
 
 def _streamed(bundle: Bundle, given: dict[str, Any], values: dict[str, Any]) -> Result:
@@ -110,7 +110,7 @@ def _streamed(bundle: Bundle, given: dict[str, Any], values: dict[str, Any]) -> 
     text = "".join(pieces)
     rest = {name: value for name, value in result.outputs.items() if not _same(value, text)}
     if rest:
-        echo(as_lines(rest))
+        echo(outputs_lines(rest))
     return result
 
 

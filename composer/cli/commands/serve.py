@@ -30,7 +30,7 @@ from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
-    from composer.server.settings import Settings
+    from composer.server.settings import ServerSettings
 
 KEY = "COMPOSER_API_KEY"
 NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<bundle>.+)")
@@ -74,10 +74,10 @@ def command(
     ] = 30,
 ) -> None:  # fmt: skip
     _require_packages()
-    from composer.server.settings import MEGABYTE, Settings
-    from composer.server.uvicorn_server import interruptible
+    from composer.server.settings import MEGABYTE, ServerSettings
+    from composer.server.uvicorn_server import interrupt_on_sigterm
 
-    settings = Settings(
+    settings = ServerSettings(
         runs=jobs,
         queue=queue,
         max_upload=max_upload * MEGABYTE,
@@ -86,29 +86,31 @@ def command(
         stop_seconds=stop_after,
         api_key=os.environ.get(KEY) or None,
     )
-    with interruptible():
+    with interrupt_on_sigterm():
         _serve(bundle, [bundle.name, *(more or ())], settings, host, port)
 
 
-def _serve(bundle: BundleFlags, names: list[str], settings: Settings, host: str, port: int) -> None:
+def _serve(
+    bundle: BundleFlags, names: list[str], settings: ServerSettings, host: str, port: int
+) -> None:
     from composer.server.app import application
-    from composer.server.served_models import Models, Served
-    from composer.server.uvicorn_server import address_of, bound, run
+    from composer.server.served_models import ServedModel, ServedModels
+    from composer.server.uvicorn_server import address_of, bind_socket, serve
 
     served = []
     for each in names:
         named = NAMED.fullmatch(each)
         flags = replace(bundle, name=named["bundle"] if named else each)
         opened = flags.open()
-        served.append(Served(named["name"] if named else opened.name, opened))
-    models = Models(served)
+        served.append(ServedModel(named["name"] if named else opened.name, opened))
+    models = ServedModels(served)
     try:
-        with bound(host, port) as listening:
+        with bind_socket(host, port) as listening:
             with show_progress() as progress:
                 models.load(progress)
             where = address_of(listening)
             app = application(models, settings)
-            run(app, listening, lambda: echo(f"serving {', '.join(models.names)} at {where}"))
+            serve(app, listening, lambda: echo(f"serving {', '.join(models.names)} at {where}"))
     finally:
         models.close()
 

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Force, Sources, Variant, folders
-from composer.cli.printing import echo, report
+from composer.cli.options import BundleName, Force, Sources, Variant, source_folders
+from composer.cli.printing import echo, print_problems
 from composer.core.errors import ComposerError, errors_of
 from composer.core.output import OutputFile
 
@@ -46,7 +46,7 @@ def command(
     from composer.sources.resolve import find_bundle
 
     target = OutputFile(output, force) if output else None
-    found = check_variant(find_bundle(bundle), variant, sources=folders(source))
+    found = check_variant(find_bundle(bundle), variant, sources=source_folders(source))
     if found.bundle is None:
         raise ComposerError(found.problems)
     draw = {Format.tree: tree, Format.mermaid: mermaid, Format.svg: svg}[format]
@@ -57,5 +57,5 @@ def command(
         echo(drawn.rstrip("\n"))
     if not found.ok:
         errors = ComposerError(errors_of(found.problems))
-        report(errors.problems)
+        print_problems(errors.problems)
         raise typer.Exit(errors.exit_code)

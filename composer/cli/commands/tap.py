@@ -20,7 +20,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, require_dtype, with_flags
 from composer.cli.options import Clips, Force
-from composer.cli.printing import count, note
+from composer.cli.printing import count, print_note
 from composer.cli.progress import show_progress
 from composer.core.output import OutputFile
 
@@ -50,7 +50,7 @@ def command(
                      "one, and keep how far that is as each stage's noise."),
     ] = None,
 ) -> None:  # fmt: skip
-    from composer.jobs.record import measure_floor, record, stepped_graph
+    from composer.jobs.record import measure_floor, record, replay_graph
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, not {output}")
@@ -58,7 +58,7 @@ def command(
     other = _floor(bundle, floor, floor_variant)
     with show_progress() as progress:
         with bundle.open() as opened:
-            values, options = flags.read(stepped_graph(opened, flags.task))
+            values, options = flags.read(replay_graph(opened, flags.task))
             dump = record(
                 opened,
                 values,
@@ -71,14 +71,14 @@ def command(
             dump = measure_floor(dump, other, task=flags.task, options=options, progress=progress)
     target.write(dump.pack())
     of_clips = f" of {count(len(dump.clips), 'clip')}" if dump.further else ""
-    note(f"{output}: {count(len(dump.stages), 'stage')}{of_clips}")
+    print_note(f"{output}: {count(len(dump.stages), 'stage')}{of_clips}")
 
 
 def _floor(bundle: BundleFlags, dtype: str | None, variant: str | None) -> BundleOptions | None:
     """Return the bundle whose difference is the noise: in another variant, or in one dtype."""
-    from composer.jobs.record import in_precision
+    from composer.jobs.record import with_precision
 
     if dtype is None and variant is None:
         return None
     options = (replace(bundle, variant=variant) if variant else bundle).options()
-    return options if dtype is None else in_precision(options, require_dtype(dtype, "--floor"))
+    return options if dtype is None else with_precision(options, require_dtype(dtype, "--floor"))

@@ -23,7 +23,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import Force
-from composer.cli.printing import note
+from composer.cli.printing import print_note
 from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
@@ -70,12 +70,12 @@ def command(
                      "same audio; refuse a DIR of other settings."),
     ] = False,
 ) -> None:  # fmt: skip
-    from composer.cli.values import chosen_channel
+    from composer.cli.values import parse_channel
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import expand_folders, transcribe
 
-    channel = chosen_channel(speech.channel)
+    channel = parse_channel(speech.channel)
     writer = output_format(format)
     printer = TranscriptPrinter(writer, output is not None)
     if writer.single and output is None and len(expand_folders(clips)) > 1:
@@ -109,5 +109,5 @@ def command(
             printer.close()
     failed = sum(not each.ok for each in found)
     if failed:
-        note(f"{failed} of {len(found)} clips failed")
+        print_note(f"{failed} of {len(found)} clips failed")
         raise typer.Exit(FAILED)

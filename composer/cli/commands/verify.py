@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import typer
 
-from composer.cli.options import BundleName, Json, LockFile, Sources, folders
-from composer.cli.printing import count, echo, report, verdict_json
+from composer.cli.options import BundleName, Json, LockFile, Sources, source_folders
+from composer.cli.printing import count, echo, print_problems, problems_json
 from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError
 
@@ -22,20 +22,23 @@ def command(
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    from composer.drawing.text import size
+    from composer.drawing.text import format_bytes
     from composer.jobs.lock import verify
 
     with show_progress() as progress:
-        verdict = verify(bundle, lock=lock, sources=folders(source), progress=progress)
+        verdict = verify(bundle, lock=lock, sources=source_folders(source), progress=progress)
     name = verdict.lock.model.bundle
     if json:
-        echo(verdict_json(name, verdict.problems))
+        echo(problems_json(name, verdict.problems))
     else:
-        report(verdict.problems)
+        print_problems(verdict.problems)
     if verdict.problems:
         if not json:
             echo(f"{name}: {count(len(verdict.problems), 'difference')}")
         raise typer.Exit(ComposerError(verdict.problems).exit_code)
     if not json:
         files = count(verdict.files, "file")
-        echo(f"{name}: {files}, {size(verdict.nbytes)}, all as {verdict.lock.path.name} has them")
+        echo(
+            f"{name}: {files}, {format_bytes(verdict.nbytes)}, all as "
+            f"{verdict.lock.path.name} has them"
+        )

@@ -60,7 +60,7 @@ SIGNED = re.compile(r"[-+£€$¢]?\d+(\.\d+)?")
 HALF = re.compile(r"\band\s+a\s+half\b")
 
 
-def digits(text: str) -> str:
+def numbers_to_digits(text: str) -> str:
     """Return a lower-case text with spelt-out numbers in digits and amounts of money joined."""
     words = _split_units(_halves(text)).split()
     text = " ".join(_Reader(words).read())

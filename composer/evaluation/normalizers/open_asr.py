@@ -10,14 +10,14 @@ import re
 
 from composer.evaluation.normalizer import Normalizer
 from composer.evaluation.normalizers import compounds
-from composer.evaluation.normalizers.numbers import digits
+from composer.evaluation.normalizers.numbers import numbers_to_digits
 from composer.evaluation.normalizers.whisper import (
     CONTRACTIONS,
-    drop_loose_symbols,
-    expand,
-    plain,
+    drop_symbols_without_numbers,
+    expand_contractions,
     respell,
     spellings,
+    strip_accents_and_symbols,
     strip_brackets,
 )
 
@@ -166,11 +166,13 @@ align = compounds.align
 
 def normalize(text: str) -> str:
     """Do what Whisper's rules do, with more fillers, and join compounds, names and acronyms."""
-    text = plain(expand(strip_brackets(text, FILLERS), LEADERBOARD))
+    text = strip_accents_and_symbols(
+        expand_contractions(strip_brackets(text, FILLERS), LEADERBOARD)
+    )
     for spaced, joined in JOINED.items():
         text = re.sub(rf"\b{spaced}\b".replace(" ", r"\s+"), joined, text)
-    text = respell(digits(text), {**spellings(), **SPELT})
-    return drop_loose_symbols(acronyms(respell(text, SPELLINGS_OF_NAMES)))
+    text = respell(numbers_to_digits(text), {**spellings(), **SPELT})
+    return drop_symbols_without_numbers(acronyms(respell(text, SPELLINGS_OF_NAMES)))
 
 
 def _unscored(reference: str) -> bool:

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from composer.core.errors import ComposerError, Problem
 from composer.evaluation.normalizer import Normalizer
-from composer.evaluation.normalizers.numbers import digits
+from composer.evaluation.normalizers.numbers import numbers_to_digits
 
 INSTALL = "pip install whisper-normalizer==0.1.15"
 SPELLINGS = "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"  # sha256
@@ -50,8 +50,15 @@ LETTERS = {
 
 def normalize(text: str) -> str:
     """Drop brackets and fillers, expand contractions, write numbers in digits, spell American."""
-    text = respell(digits(plain(expand(strip_brackets(text, FILLERS), CONTRACTIONS))), spellings())
-    return drop_loose_symbols(text)
+    text = respell(
+        numbers_to_digits(
+            strip_accents_and_symbols(
+                expand_contractions(strip_brackets(text, FILLERS), CONTRACTIONS)
+            )
+        ),
+        spellings(),
+    )
+    return drop_symbols_without_numbers(text)
 
 
 def strip_brackets(text: str, fillers: str) -> str:
@@ -61,14 +68,14 @@ def strip_brackets(text: str, fillers: str) -> str:
     return re.sub(r"\s+'", "'", re.sub(fillers, "", text))
 
 
-def expand(text: str, contractions: Mapping[str, str]) -> str:
+def expand_contractions(text: str, contractions: Mapping[str, str]) -> str:
     """Expand contractions and titles."""
     for pattern, full in contractions.items():
         text = re.sub(pattern, full, text)
     return text
 
 
-def plain(text: str) -> str:
+def strip_accents_and_symbols(text: str) -> str:
     """Keep letters without accents, digits, and the symbols of numbers."""
     text = re.sub(r"(\d),(\d)", r"\1\2", text)
     text = re.sub(r"\.([^0-9]|$)", r" \1", text)
@@ -80,7 +87,7 @@ def respell(text: str, spellings: Mapping[str, str]) -> str:
     return " ".join(spellings.get(word, word) for word in text.split())
 
 
-def drop_loose_symbols(text: str) -> str:
+def drop_symbols_without_numbers(text: str) -> str:
     """Turn symbols without a number into spaces."""
     text = re.sub(r"[.$¢€£]([^0-9])", r" \1", text)
     return re.sub(r"([^0-9])%", r"\1 ", text)

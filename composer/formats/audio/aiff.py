@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.container_parts import Frames, Layout, Part, truncated, unsupported
-from composer.formats.audio.spliced import Spliced
-from composer.formats.audio.wav_chunks import chunks, samples
+from composer.formats.audio.container_parts import (
+    FrameCount,
+    Layout,
+    Part,
+    truncated_fault,
+    unsupported_fault,
+)
+from composer.formats.audio.spliced import SplicedFile
+from composer.formats.audio.wav_chunks import find_sample_chunk, iter_chunks
 
 _PLAIN = {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni", "FL32", "fl32", "FL64",
           "fl64", "alaw", "ALAW", "ulaw", "ULAW"}  # fmt: skip
@@ -24,33 +30,33 @@ _NAMES = {
 }
 
 
-def layout(file: BinaryIO, size: int) -> Layout:
+def find_aiff_parts(file: BinaryIO, size: int) -> Layout:
     """Return the samples of an AIFF as one part."""
     common, found = b"", None
-    for name, start, length in chunks(file, size, "big"):
+    for name, start, length in iter_chunks(file, size, "big"):
         file.seek(start)
         if name == b"COMM":
             common = file.read(min(length, 4096))
         elif name == b"SSND":
-            found = samples(file, size, "big", start, length)
+            found = find_sample_chunk(file, size, "big", start, length)
     file.seek(8)
     compressed = file.read(4) == b"AIFC"
     codec = common[18:22].decode("latin1") if compressed else "NONE"
     if common and codec not in _READ:
-        return [], unsupported("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
+        return [], unsupported_fault("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
     if found is None or found.length < 8:
-        return [], truncated("AIFF", "it has no audio data")
+        return [], truncated_fault("AIFF", "it has no audio data")
     length = min(found.length, size - found.start)
     fault = None
     if found.length != length or found.stated not in (None, found.length):
         how = f"its header declares {found.stated} bytes of samples, but the file has {length}"
-        fault = truncated("AIFF", how)
+        fault = truncated_fault("AIFF", how)
     head = _head(common, compressed, length)
-    spliced = Spliced(file, [head, (found.start, found.start + length)])
+    spliced = SplicedFile(file, [head, (found.start, found.start + length)])
     stated = int.from_bytes(common[2:6], "big")
     frames = None
     if stated and found.stated is not None and codec in _PLAIN:
-        frames = Frames(stated)
+        frames = FrameCount(stated)
     return [Part(spliced, frames)], fault
 
 

@@ -11,7 +11,7 @@ MAX_SAMPLES = 2**29  # 2 GiB once decoded: 3.1 hours at 48 kHz
 COMMON_RATE = 48_000  # a limit in seconds is one of memory, too: of as many samples at this rate
 
 
-def refused(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
+def audio_error(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
     """Return the error for one problem of a file."""
     return ComposerError(Problem(code, found, Place(name), hint=hint))
 
@@ -20,10 +20,10 @@ def check_format(rate: int, channels: int, name: str) -> None:
     """Refuse a rate or a number of channels that speech recordings do not have."""
     if not MIN_RATE <= rate <= MAX_RATE:
         found = f"the sample rate is {rate} Hz"
-        raise refused("S485", name, found, f"it must be {MIN_RATE} to {MAX_RATE} Hz")
+        raise audio_error("S485", name, found, f"it must be {MIN_RATE} to {MAX_RATE} Hz")
     if not 1 <= channels <= MAX_CHANNELS:
         found = f"there are {channels} channels"
-        raise refused("S486", name, found, f"give 1 to {MAX_CHANNELS}, or a mono mix")
+        raise audio_error("S486", name, found, f"give 1 to {MAX_CHANNELS}, or a mono mix")
 
 
 def check_length(frames: int, rate: int, name: str, most: float | None = None) -> None:
@@ -36,4 +36,4 @@ def check_length(frames: int, rate: int, name: str, most: float | None = None) -
         length = f"{seconds / 3600:.3g} hours" if seconds >= 3600 else f"{seconds:.4g} s"
         found = f"the audio is longer than {length} at {rate} Hz"
         hint = "split it, or convert it to 16000 Hz" if rate > 16_000 else "split it"
-        raise refused("S487", name, found, hint)
+        raise audio_error("S487", name, found, hint)

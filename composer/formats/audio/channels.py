@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.audio.audio_problems import check_length, refused
-from composer.formats.audio.waveform import Audio, read_only
+from composer.formats.audio.audio_problems import audio_error, check_length
+from composer.formats.audio.waveform import Audio, as_read_only
 
 Channel = Literal["mix", "left", "right", "each"]
 CHOICES = get_args(Channel)
@@ -47,7 +47,7 @@ class ChannelCollector:
         self._unmeasured = np.zeros((0, channels), np.float32)
         if channel in ("left", "right") and channels > 2:
             found = f"there are {channels} channels, and none is the {channel} one"
-            raise refused("S486", name, found, "choose 'mix' or 'each', or give two channels")
+            raise audio_error("S486", name, found, "choose 'mix' or 'each', or give two channels")
 
     def add(self, block: np.ndarray) -> None:
         """Add the next frames, [frames, channels]."""
@@ -57,7 +57,7 @@ class ChannelCollector:
             at = self.frames + int(np.argmin(good))
             found = f"sample {at} ({at / self.rate:.3f} s) is not a finite number"
             hint = "the file is corrupt, or was written so: render it again"
-            raise refused("S484", self.name, found, hint)
+            raise audio_error("S484", self.name, found, hint)
         self.frames += len(block)
         check_length(self.frames * selected.shape[1], self.rate, self.name, self.most)
         if self.channel == "mix" and self.channels > 1:
@@ -83,7 +83,7 @@ class ChannelCollector:
     def finish(self, notes: tuple[str, ...] = ()) -> tuple[Audio, ...]:
         """Return the waveform, or one per channel."""
         notes = self.check(notes)
-        each = [read_only(np.frombuffer(found, np.float32)) for found in self._samples]
+        each = [as_read_only(np.frombuffer(found, np.float32)) for found in self._samples]
         waveforms = []
         for name, samples in zip(self.names, each, strict=True):
             waveforms.append(Audio(samples, self.rate, name, notes))
@@ -92,7 +92,7 @@ class ChannelCollector:
     def check(self, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Refuse what is empty or cancels; return the notes, and which channel was taken."""
         if not self.frames:
-            raise refused("S482", self.name, "there are no samples in it")
+            raise audio_error("S482", self.name, "there are no samples in it")
         self._check_cancelled()
         if self.channels > 1 and self.channel in ("left", "right"):
             return (*notes, f"the {self.channel} channel of {self.channels}")
@@ -139,7 +139,7 @@ class ChannelCollector:
                 f"seconds: at {at} s their mix keeps {remaining:.2g} of the louder one"
             )
             hint = "one is inverted: take --channel left, right or each (channel= in Python)"
-            raise refused("S488", self.name, found, hint)
+            raise audio_error("S488", self.name, found, hint)
 
 
 def select(block: np.ndarray, channel: Channel) -> np.ndarray:

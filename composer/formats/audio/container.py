@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from composer.formats.audio.mpeg import header
+from composer.formats.audio.mpeg import parse_header
 
 READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
 
@@ -48,7 +48,7 @@ _OTHERS = (
 _KNOWN = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS)
 
 
-def container(head: bytes) -> str | None:
+def container_of(head: bytes) -> str | None:
     """Return which of READABLE a file is by its first bytes, or None."""
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "WAV" if head[:4] == b"RIFF" else "RF64"
@@ -58,7 +58,7 @@ def container(head: bytes) -> str | None:
         return "FLAC"
     if head[:4] == b"OggS":
         return "Ogg"
-    return "MP3" if head[:3] == b"ID3" or header(head[:4]) else None
+    return "MP3" if head[:3] == b"ID3" or parse_header(head[:4]) else None
 
 
 def describe(head: bytes) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.spliced import SplicedFile
 
 
 @dataclass(frozen=True)
-class Frames:
+class FrameCount:
     """The declared frames, and how many fewer or more a decoder may return.
 
     What is more, up to there, is padding of the last block, and is cut off.
@@ -26,13 +26,13 @@ class Part:
     `frames` takes the rate of the decoded part; None where nothing states a length.
     """
 
-    file: Spliced
-    frames: Frames | None = None
+    file: SplicedFile
+    frames: FrameCount | None = None
     clock: int | None = None  # the rate that `frames` counts in, where it is not the decoded one
 
 
 @dataclass(frozen=True)
-class Fault:
+class AudioFault:
     """Why a file is not complete: truncated (S483), damaged (S489) or unsupported (S481).
 
     The parts before it can be decoded.
@@ -43,21 +43,21 @@ class Fault:
     hint: str = "download it again"
 
 
-Layout = tuple[list[Part], Fault | None]
+Layout = tuple[list[Part], AudioFault | None]
 
 
-def truncated(kind: str, how: str) -> Fault:
+def truncated_fault(kind: str, how: str) -> AudioFault:
     """Return the fault of a file whose end is not the declared one."""
-    return Fault("S483", f"the {kind} file is truncated: {how}")
+    return AudioFault("S483", f"the {kind} file is truncated: {how}")
 
 
-def damaged(kind: str, how: str) -> Fault:
+def damaged_fault(kind: str, how: str) -> AudioFault:
     """Return the fault of a file whose bytes are wrong."""
     hint = "download it again, or convert it again"
-    return Fault("S489", f"the {kind} file is damaged: {how}", hint)
+    return AudioFault("S489", f"the {kind} file is damaged: {how}", hint)
 
 
-def unsupported(kind: str, codec: str) -> Fault:
+def unsupported_fault(kind: str, codec: str) -> AudioFault:
     """Return the fault of a file with an unsupported codec."""
     hint = "convert it: ffmpeg -i INPUT -ar 16000 a.wav"
-    return Fault("S481", f"the {kind} file holds {codec}, which is not read", hint)
+    return AudioFault("S481", f"the {kind} file holds {codec}, which is not read", hint)

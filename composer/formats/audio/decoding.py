@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from composer.formats.audio.audio_problems import check_format, check_length, refused
+from composer.formats.audio.audio_problems import audio_error, check_format, check_length
 from composer.formats.audio.channels import Channel, ChannelCollector
-from composer.formats.audio.container_parts import Fault, Frames, Part, damaged, truncated
+from composer.formats.audio.container_parts import (
+    AudioFault,
+    FrameCount,
+    Part,
+    damaged_fault,
+    truncated_fault,
+)
 
 _BLOCK = 2**18
 _SMALL = 2**12  # what a fault costs at most of what stands before it
@@ -24,7 +30,7 @@ def decode(
     careful: bool,
     most: float | None = None,
     keep: float = inf,
-) -> tuple[ChannelCollector, Fault | None]:
+) -> tuple[ChannelCollector, AudioFault | None]:
     """Return the decoded parts, and the fault of the last one.
 
     What has more than `most` seconds is refused, of more than `keep` no samples are kept.
@@ -51,13 +57,15 @@ def decode(
             if mixer is None:
                 mixer = ChannelCollector(16_000, 1, name, channel)
             mixer.by_part.append(mixer.frames - before)
-            return mixer, damaged(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
+            return mixer, damaged_fault(
+                kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder"
+            )
         fault = _compare(kind, mixer, mixer.frames - before, frames) if frames else None
         mixer.by_part.append(mixer.frames - before)
         if fault:
             return mixer, fault
     if mixer is None:
-        raise refused("S482", name, "there are no samples in it")
+        raise audio_error("S482", name, "there are no samples in it")
     return mixer, None
 
 
@@ -79,7 +87,7 @@ def decode_again(
         except _library_error():
             pass
         if remaining:
-            raise refused("S480", name, "the audio file changed while it was read")
+            raise audio_error("S480", name, "the audio file changed while it was read")
 
 
 def _open(part: Part) -> Any:
@@ -106,22 +114,24 @@ def _blocks(sound: Any, careful: bool) -> Iterator[np.ndarray]:
         yield block
 
 
-def _at_rate(part: Part, rate: int) -> Frames | None:
+def _at_rate(part: Part, rate: int) -> FrameCount | None:
     """Return the declared frames at the decoder's sample rate."""
     if part.frames is None or part.clock is None:
         return part.frames
     stated, fewer, more = part.frames.stated, part.frames.fewer, part.frames.more
     clock = part.clock
-    return Frames(-(-stated * rate // clock), fewer * rate // clock + 1, more * rate // clock)
+    return FrameCount(-(-stated * rate // clock), fewer * rate // clock + 1, more * rate // clock)
 
 
-def _compare(kind: str, mixer: ChannelCollector, decoded: int, frames: Frames) -> Fault | None:
+def _compare(
+    kind: str, mixer: ChannelCollector, decoded: int, frames: FrameCount
+) -> AudioFault | None:
     """Drop padding at the end; return the fault if frames are missing or surplus."""
     if frames.stated < decoded <= frames.stated + frames.more:
         mixer.drop_last(decoded - frames.stated)
     elif decoded > frames.stated or decoded < frames.stated - frames.fewer:
         how = f"its header declares {frames.stated} frames, but the file has {decoded}"
-        return truncated(kind, how)
+        return truncated_fault(kind, how)
     return None
 
 
@@ -132,4 +142,4 @@ def _format_change_error(
         f"the {kind} file is joined of several: part {number + 1} has {channels} channels at "
         f"{rate} Hz, and those before it {mixer.channels} at {mixer.rate} Hz"
     )
-    return refused("S489", name, found, "convert it: ffmpeg -i INPUT -ac 1 -ar 16000 a.wav")
+    return audio_error("S489", name, found, "convert it: ffmpeg -i INPUT -ac 1 -ar 16000 a.wav")

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from composer.formats.audio.container_parts import Fault, Frames, Layout, Part, damaged, truncated
-from composer.formats.audio.spliced import Spliced
-from composer.formats.audio.tags import body, find_all, id3_end
+from composer.formats.audio.container_parts import (
+    AudioFault,
+    FrameCount,
+    Layout,
+    Part,
+    damaged_fault,
+    truncated_fault,
+)
+from composer.formats.audio.spliced import SplicedFile
+from composer.formats.audio.tags import audio_range, find_all, id3_end
 
 _KBPS = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -52,7 +59,7 @@ class Header:
         return self.layer, self.rate, self.mono
 
 
-def header(raw: bytes) -> Header | None:
+def parse_header(raw: bytes) -> Header | None:
     """Parse a frame's header, or return None."""
     if len(raw) < 4 or raw[0] != 0xFF or raw[1] & 0xE0 != 0xE0 or raw[1] & 0x18 == 0x08:
         return None
@@ -83,16 +90,16 @@ class _Stream:
     nbytes: int | None = None
 
 
-def layout(file: BinaryIO, size: int) -> Layout:
+def find_mpeg_parts(file: BinaryIO, size: int) -> Layout:
     """Return the streams of an MPEG file, each with its actual number of frames."""
-    at, stop = body(file, size)
+    at, stop = audio_range(file, size)
     if at >= size:
-        return [], truncated("MP3", "the file ends inside its ID3 tag")
+        return [], truncated_fault("MP3", "the file ends inside its ID3 tag")
     streams: list[_Stream] = []
     fault = None
     while at < stop:
         file.seek(at)
-        found = header(file.read(4))
+        found = parse_header(file.read(4))
         if found is None:
             after = id3_end(file, at, stop)
             if after == at:
@@ -101,7 +108,7 @@ def layout(file: BinaryIO, size: int) -> Layout:
             at = after
             continue
         if at + found.size > stop:
-            fault = truncated("MP3", f"its last frame, at byte {at}, is cut off")
+            fault = truncated_fault("MP3", f"its last frame, at byte {at}, is cut off")
             break
         xing = _xing(file, at, found) if found.layer == 3 else None
         if xing:
@@ -114,9 +121,9 @@ def layout(file: BinaryIO, size: int) -> Layout:
         at += found.size
     for stream in streams:
         truncation = _truncation(stream, size if stream is streams[-1] else stream.stop)
-        fault = truncated("MP3", truncation) if truncation else fault
+        fault = truncated_fault("MP3", truncation) if truncation else fault
     parts = [_part(file, stream) for stream in streams if stream.frames]
-    return parts, fault if parts or fault else truncated("MP3", "it has no frame")
+    return parts, fault if parts or fault else truncated_fault("MP3", "it has no frame")
 
 
 def _truncation(stream: _Stream, size: int) -> str | None:
@@ -128,17 +135,17 @@ def _truncation(stream: _Stream, size: int) -> str | None:
     return None
 
 
-def _check_gap(file: BinaryIO, at: int, stop: int) -> Fault | None:
+def _check_gap(file: BinaryIO, at: int, stop: int) -> AudioFault | None:
     """Return the fault of bytes between frames, or None if no frame follows."""
     for place in find_all(file, b"\xff", at, stop):
         file.seek(place)
-        found = header(file.read(4))
+        found = parse_header(file.read(4))
         if found is None:
             continue
         file.seek(place + found.size)
-        second = header(file.read(4))
+        second = parse_header(file.read(4))
         if second and second.sound == found.sound:
-            return damaged("MP3", f"bytes {at} to {place} are no frames")
+            return damaged_fault("MP3", f"bytes {at} to {place} are no frames")
     return None
 
 
@@ -160,11 +167,11 @@ def _part(file: BinaryIO, stream: _Stream) -> Part:
     if first.layer != 3 or (stream.declared or 0) >= stream.frames:
         slack = 4096  # the delay and padding of an encoder, which its LAME tag states
         pieces: list[bytes | tuple[int, int]] = [(stream.start, stream.stop)]
-        return Part(Spliced(file, pieces), Frames(count, fewer=slack))
+        return Part(SplicedFile(file, pieces), FrameCount(count, fewer=slack))
     raw = bytes([first.raw[0], first.raw[1] | 1, first.raw[2] & 0x0D | 0xE0, first.raw[3]])
-    rewritten = header(raw)
+    rewritten = parse_header(raw)
     assert rewritten is not None
     xing = b"Xing" + (1).to_bytes(4, "big") + stream.frames.to_bytes(4, "big")
     frame = (raw + bytes(first.side) + xing).ljust(rewritten.size, b"\0")
-    spliced = Spliced(file, [frame, (stream.sound, stream.stop)])
-    return Part(spliced, Frames(count, fewer=_DELAY))
+    spliced = SplicedFile(file, [frame, (stream.sound, stream.stop)])
+    return Part(spliced, FrameCount(count, fewer=_DELAY))

@@ -10,16 +10,16 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from composer.formats.audio.container_parts import (
-    Fault,
-    Frames,
+    AudioFault,
+    FrameCount,
     Layout,
     Part,
-    damaged,
-    truncated,
-    unsupported,
+    damaged_fault,
+    truncated_fault,
+    unsupported_fault,
 )
-from composer.formats.audio.opus import RATE, packets, samples
-from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.opus import RATE, packet_samples, packets
+from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.tags import find_all
 
 PAGES = 2_000_000  # far more than any file has, but quick to read
@@ -60,57 +60,59 @@ class _Stream:
     ended: bool = False
 
 
-def layout(file: BinaryIO, size: int) -> Layout:
+def find_ogg_parts(file: BinaryIO, size: int) -> Layout:
     """Return the streams of an Ogg, as far as they are complete and supported."""
     streams: list[_Stream] = []
     fault = _read_pages(file, size, streams)
     if streams and fault is None and not streams[-1].ended:
-        fault = truncated("Ogg", "the page that ends an Ogg stream is missing")
+        fault = truncated_fault("Ogg", "the page that ends an Ogg stream is missing")
     for stream in streams:
         minimum = stream.packet_samples - stream.last_page_samples
         if stream.codec == "Opus" and stream.granule < minimum:
             how = f"its pages declare {stream.granule} samples, but have at least {minimum}"
-            fault = fault or truncated("Ogg", how)
+            fault = fault or truncated_fault("Ogg", how)
     for one, other in pairwise(streams):
         if other.start < one.stop:
-            return [], unsupported("Ogg", "several streams at once")
+            return [], unsupported_fault("Ogg", "several streams at once")
     return [_part(file, stream) for stream in streams if stream.granule], fault
 
 
-def _read_pages(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
+def _read_pages(file: BinaryIO, size: int, streams: list[_Stream]) -> AudioFault | None:
     """Collect the streams; return the fault of a page, which a decoder would skip."""
     current: dict[bytes, tuple[_Stream, int]] = {}
     for number, (at, page) in enumerate(_pages(file, size)):
         if number == PAGES:
-            return damaged("Ogg", f"it has more than {PAGES} pages")
+            return damaged_fault("Ogg", f"it has more than {PAGES} pages")
         if page[:4] != b"OggS":
             more = next(find_all(file, b"OggS", at, size), None)
-            return None if more is None else damaged("Ogg", f"there is no page at byte {at}")
+            return None if more is None else damaged_fault("Ogg", f"there is no page at byte {at}")
         if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-            return truncated("Ogg", "its last Ogg page is cut off")
+            return truncated_fault("Ogg", "its last Ogg page is cut off")
         serial, place, stored = page[14:18], *struct.unpack("<II", page[18:26])
         if stored != checksum(page):
             how = f"page {number}, at byte {at}, does not match its checksum"
-            return damaged("Ogg", how)
+            return damaged_fault("Ogg", how)
         body = page[27 + page[26] :]
         if page[5] & 2:
             codec = next((name for mark, name in _READ.items() if body.startswith(mark)), None)
             if codec is None:
                 names = (name for mark, name in _NAMES.items() if body.startswith(mark))
-                return unsupported("Ogg", next(names, f"an unknown codec ({body[:8].hex(' ')})"))
+                return unsupported_fault(
+                    "Ogg", next(names, f"an unknown codec ({body[:8].hex(' ')})")
+                )
             streams.append(_Stream(codec, body, at))
             current[serial] = streams[-1], place
         elif serial not in current or place != current[serial][1] + 1:
-            return damaged("Ogg", f"pages are missing before byte {at}")
+            return damaged_fault("Ogg", f"pages are missing before byte {at}")
         stream = current[serial][0]
         current[serial] = stream, place
         granule = struct.unpack("<q", page[6:14])[0]
         if granule >= 0 and not page[5] & 2:
             if granule < stream.granule:
-                return damaged("Ogg", f"page {number}, at byte {at}, goes back in time")
+                return damaged_fault("Ogg", f"page {number}, at byte {at}, goes back in time")
             stream.granule, stream.last = granule, at
         if stream.codec == "Opus":
-            stream.last_page_samples = sum(map(samples, packets(page)))
+            stream.last_page_samples = sum(map(packet_samples, packets(page)))
             stream.packet_samples += stream.last_page_samples
         stream.stop, stream.ended = at + len(page), bool(page[5] & 4)
     return None
@@ -136,8 +138,8 @@ def _part(file: BinaryIO, stream: _Stream) -> Part:
     """
     if stream.codec == "Opus":
         skip = int.from_bytes(stream.head[10:12], "little")
-        frames = Frames(max(0, min(stream.granule, stream.packet_samples) - skip), fewer=RATE)
-        return Part(Spliced(file, [(stream.start, stream.stop)]), frames, RATE)
+        frames = FrameCount(max(0, min(stream.granule, stream.packet_samples) - skip), fewer=RATE)
+        return Part(SplicedFile(file, [(stream.start, stream.stop)]), frames, RATE)
     file.seek(stream.last)
     page = bytearray(file.read(27))
     page += file.read(page[26])
@@ -150,8 +152,8 @@ def _part(file: BinaryIO, stream: _Stream) -> Part:
         bytes(page),
         (after, max(after, stream.stop)),
     ]
-    frames = Frames(stream.granule, fewer=stream.granule, more=_BLOCK)
-    return Part(Spliced(file, pieces), frames)
+    frames = FrameCount(stream.granule, fewer=stream.granule, more=_BLOCK)
+    return Part(SplicedFile(file, pieces), frames)
 
 
 def checksum(page: bytes) -> int:

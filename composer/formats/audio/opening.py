@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
-from composer.formats.audio.audio_problems import refused
+from composer.formats.audio.audio_problems import audio_error
 
 Encoded = str | Path | bytes | BinaryIO
 
@@ -58,8 +58,8 @@ def _opened_path(path: Path) -> BinaryIO:
                 if stat.S_ISDIR(mode)
                 else "give - and pipe it in (its bytes in Python)"
             )
-            raise refused("S480", name, f"the audio is {found}, not a file", hint)
+            raise audio_error("S480", name, f"the audio is {found}, not a file", hint)
         return path.open("rb")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise refused("S480", name, f"the audio file cannot be opened: {reason}") from error
+        raise audio_error("S480", name, f"the audio file cannot be opened: {reason}") from error

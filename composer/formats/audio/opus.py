@@ -22,7 +22,7 @@ def packets(page: bytes) -> Iterator[bytes]:
         yield page[start:at]
 
 
-def samples(packet: bytes) -> int:
+def packet_samples(packet: bytes) -> int:
     """Return the samples of a packet at 48 kHz; 0 for a header."""
     if not packet or packet.startswith((b"OpusHead", b"OpusTags")):
         return 0

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from composer.formats.audio import aiff, flac, mpeg, ogg, riff
-from composer.formats.audio.audio_problems import check_format, refused
+from composer.formats.audio.audio_problems import audio_error, check_format
 from composer.formats.audio.channels import Channel, check_channel_choice, mixed_samples
-from composer.formats.audio.container import READABLE, container, describe
-from composer.formats.audio.container_parts import Fault, Layout
+from composer.formats.audio.container import READABLE, container_of, describe
+from composer.formats.audio.container_parts import AudioFault, Layout
 from composer.formats.audio.decoding import decode
 from composer.formats.audio.opening import Encoded, OpenedFile, is_encoded, opened
 from composer.formats.audio.recording import Recording
@@ -22,12 +22,12 @@ from composer.formats.audio.waveform import Audio, Channels
 Source = Encoded | tuple[np.ndarray, int] | Audio
 
 LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
-    "WAV": riff.layout,
-    "RF64": riff.layout,
-    "AIFF": aiff.layout,
-    "FLAC": flac.layout,
-    "Ogg": ogg.layout,
-    "MP3": mpeg.layout,
+    "WAV": riff.find_wav_parts,
+    "RF64": riff.find_wav_parts,
+    "AIFF": aiff.find_aiff_parts,
+    "FLAC": flac.find_flac_parts,
+    "Ogg": ogg.find_ogg_parts,
+    "MP3": mpeg.find_mpeg_parts,
 }
 _BLOCK = 2**18
 _HEAD = 4096
@@ -54,7 +54,7 @@ def read_audio(
     so. What is longer than `max_seconds` is refused as soon as that is known.
     """
     if channel == "each":
-        raise refused("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
+        raise audio_error("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
     (audio,) = _whole(_read(source, channel, partial, max_seconds))
     return audio
 
@@ -96,7 +96,7 @@ def _read(
             return _decoded(there, source, channel, partial, most, keep)
     if isinstance(source, tuple) and len(source) == 2:
         return _from_samples(*source, channel, most)
-    raise refused(
+    raise audio_error(
         "S481",
         "<audio>",
         f"{type(source).__name__} is not audio",
@@ -114,7 +114,7 @@ def _decoded(
 ) -> tuple[Audio | Recording, ...]:
     name = there.name
     if there.size == 0:
-        raise refused("S482", name, "the file is empty")
+        raise audio_error("S482", name, "the file is empty")
     kind = _kind(there.file, there.size, name)
     parts, fault = LAYOUTS[kind](there.file, there.size)
     if fault and not (partial and parts and fault.code != "S481"):
@@ -139,25 +139,25 @@ def _decoded(
     return tuple(recordings)
 
 
-def _note(seconds: float, fault: Fault) -> str:
+def _note(seconds: float, fault: AudioFault) -> str:
     return f"read as far as it goes, {seconds:.2f} s: {fault.message}"
 
 
-def _refusal(name: str, fault: Fault, more: bool) -> Exception:
+def _refusal(name: str, fault: AudioFault, more: bool) -> Exception:
     hint = fault.hint
     if more and fault.code != "S481":
         hint += ", or read it as far as it goes by --partial"
-    return refused(fault.code, name, fault.message, hint)
+    return audio_error(fault.code, name, fault.message, hint)
 
 
 def _kind(file: BinaryIO, size: int, name: str) -> str:
     head = file.read(_HEAD)
-    kind = container(head)
+    kind = container_of(head)
     if head[:3] == b"ID3":
         file.seek(id3_end(file, 0, size))
         kind = "FLAC" if file.read(4) == b"fLaC" else kind
     if kind is None:
-        raise refused(
+        raise audio_error(
             "S481",
             name,
             f"this is not a readable audio file but {describe(head)}",
@@ -174,7 +174,7 @@ def _checked(audio: Audio, most: float | None) -> Audio:
         if isinstance(samples, np.ndarray):
             found = f"{samples.dtype} {list(samples.shape)}"
         hint = "an Audio has float32 [frames]; other samples are read as (samples, rate)"
-        raise refused("S481", name, f"samples of {found} are no waveform", hint)
+        raise audio_error("S481", name, f"samples of {found} are no waveform", hint)
     _from_samples(samples, audio.rate, "mix", most, name)  # its checks
     return audio
 
@@ -184,15 +184,15 @@ def _from_samples(
 ) -> tuple[Audio, ...]:
     if np.ma.is_masked(samples):
         found = f"{int(np.ma.getmaskarray(samples).sum())} samples are masked"
-        raise refused("S481", name, found, "fill or drop them first")
+        raise audio_error("S481", name, found, "fill or drop them first")
     hint = "give floats, int16 or int32, [frames] or [frames, channels]"
     dtype = samples.dtype.name if isinstance(samples, np.ndarray) else type(samples).__name__
     known = dtype in _INTEGERS or dtype in ("float16", "float32", "float64")
     if not isinstance(samples, np.ndarray) or not known or samples.ndim not in (1, 2):
         shape = list(getattr(samples, "shape", ()))
-        raise refused("S481", name, f"samples of {dtype} {shape} are not audio", hint)
+        raise audio_error("S481", name, f"samples of {dtype} {shape} are not audio", hint)
     if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)):
-        raise refused("S485", name, f"the sample rate is {rate!r}, not a whole number of Hz")
+        raise audio_error("S485", name, f"the sample rate is {rate!r}, not a whole number of Hz")
     table = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)
     check_format(int(rate), table.shape[1], name)
     scale = np.float32(1.0 / _INTEGERS.get(dtype, 1.0))

@@ -9,7 +9,7 @@ import numpy as np
 _FAR = 100.0
 
 
-def resampled(samples: np.ndarray, have: int, want: int) -> np.ndarray:
+def resample(samples: np.ndarray, have: int, want: int) -> np.ndarray:
     """Resample by soxr's HQ, to ceil(N * new / old) samples."""
     import soxr
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.container_parts import Frames, Layout, Part, truncated, unsupported
-from composer.formats.audio.spliced import Spliced
-from composer.formats.audio.wav_chunks import Samples, chunks, samples
+from composer.formats.audio.container_parts import (
+    FrameCount,
+    Layout,
+    Part,
+    truncated_fault,
+    unsupported_fault,
+)
+from composer.formats.audio.spliced import SplicedFile
+from composer.formats.audio.wav_chunks import SampleChunk, find_sample_chunk, iter_chunks
 
 _PLAIN = {1, 3, 6, 7}  # PCM, float, A-law, mu-law: their bytes say how many frames they are
 _READ = _PLAIN | {0x02, 0x11, 0x31}  # and MS ADPCM, IMA ADPCM, GSM 6.10
@@ -50,10 +56,10 @@ _NAMES = {
 }
 
 
-def layout(file: BinaryIO, size: int) -> Layout:
+def find_wav_parts(file: BinaryIO, size: int) -> Layout:
     """Return the samples of a WAV or RF64 as one part."""
     long, form, tag, found = None, b"", 0, None
-    for name, start, length in chunks(file, size, "little"):
+    for name, start, length in iter_chunks(file, size, "little"):
         file.seek(start)
         if name == b"ds64":
             long = int.from_bytes(file.read(16)[8:], "little")
@@ -62,29 +68,29 @@ def layout(file: BinaryIO, size: int) -> Layout:
             tag = int.from_bytes(form[:2], "little")
             tag = int.from_bytes(form[24:26], "little") if tag == 0xFFFE else tag
         elif name == b"data":
-            found = samples(file, size, "little", start, length, long)
+            found = find_sample_chunk(file, size, "little", start, length, long)
             break
     if tag == 1 and form[14:16] > b"" and int.from_bytes(form[14:16], "little") > 32:
-        return [], unsupported("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
+        return [], unsupported_fault("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
     if form and tag not in _READ:
-        return [], unsupported("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
+        return [], unsupported_fault("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
     if found is None:
-        return [], truncated("WAV", "it has no audio data")
+        return [], truncated_fault("WAV", "it has no audio data")
     if found.length > size - found.start:
-        there = Samples(found.start, size - found.start, None)
+        there = SampleChunk(found.start, size - found.start, None)
         how = (
             f"its header declares {found.stated} bytes of samples, but the file has {there.length}"
         )
-        return [_part(file, form, tag, there)], truncated("WAV", how)
+        return [_part(file, form, tag, there)], truncated_fault("WAV", how)
     if found.stated not in (None, found.length):
         how = (
             f"its header declares {found.stated} bytes of samples, but the file has {found.length}"
         )
-        return [_part(file, form, tag, found)], truncated("WAV", how)
+        return [_part(file, form, tag, found)], truncated_fault("WAV", how)
     return [_part(file, form, tag, found)], None
 
 
-def _part(file: BinaryIO, form: bytes, tag: int, found: Samples) -> Part:
+def _part(file: BinaryIO, form: bytes, tag: int, found: SampleChunk) -> Part:
     """Return the samples after a header with correct sizes, even above 32 bits."""
     fmt = b"fmt " + len(form).to_bytes(4, "little") + form + bytes(len(form) % 2)
     total = 4 + len(fmt) + 8 + found.length
@@ -97,5 +103,5 @@ def _part(file: BinaryIO, form: bytes, tag: int, found: Samples) -> Part:
         head = b"RF64" + b"\xff" * 4 + b"WAVE" + b"ds64" + (28).to_bytes(4, "little") + ds64
         head += fmt + b"data" + b"\xff" * 4
     align = int.from_bytes(form[12:14], "little")
-    frames = Frames(found.length // align) if tag in _PLAIN and align else None
-    return Part(Spliced(file, [head, (found.start, found.start + found.length)]), frames)
+    frames = FrameCount(found.length // align) if tag in _PLAIN and align else None
+    return Part(SplicedFile(file, [head, (found.start, found.start + found.length)]), frames)

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 
 @dataclass
-class Spliced:
+class SplicedFile:
     """A file for soundfile that is made of bytes and of (start, stop) ranges of another."""
 
     file: BinaryIO

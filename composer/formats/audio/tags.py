@@ -8,7 +8,7 @@ from typing import BinaryIO
 _BLOCK = 1 << 20
 
 
-def body(file: BinaryIO, size: int) -> tuple[int, int]:
+def audio_range(file: BinaryIO, size: int) -> tuple[int, int]:
     """Return where the audio starts and ends between an ID3v2 and an ID3v1 or APE tag."""
     start, stop = id3_end(file, 0, size), size
     if stop - start >= 128 and _at(file, stop - 128, 3) == b"TAG":

@@ -14,7 +14,7 @@ WRAP = 2**32  # a size that does not fit is stored without what is above
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleChunk:
     """The chunk of samples: start, actual length and declared length in bytes."""
 
     start: int
@@ -22,7 +22,7 @@ class Samples:
     stated: int | None
 
 
-def chunks(
+def iter_chunks(
     file: BinaryIO, size: int, order: Order, at: int = 12
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name, start and declared length of each chunk in the file."""
@@ -36,9 +36,9 @@ def chunks(
         at += 8 + length + length % 2
 
 
-def samples(
+def find_sample_chunk(
     file: BinaryIO, size: int, order: Order, start: int, stated: int, long: int | None = None
-) -> Samples:
+) -> SampleChunk:
     """Return the samples that start at `start`, by the actual bytes.
 
     If a pipe left the length unknown, or a crash left it 0, they go to the end of the file.
@@ -48,13 +48,13 @@ def samples(
     if stated == 0xFFFFFFFF and long:
         stated = long
     elif _is_unknown_length(stated) or (stated == 0 and remaining > 0):
-        return Samples(start, remaining, None)
+        return SampleChunk(start, remaining, None)
     if stated < remaining and not _is_consistent(file, size, order, start + stated):
         for length in range(stated + WRAP, remaining + 1, WRAP):
             if _is_consistent(file, size, order, start + length):
-                return Samples(start, length, None)
-        return Samples(start, remaining, stated)
-    return Samples(start, stated, stated)
+                return SampleChunk(start, length, None)
+        return SampleChunk(start, remaining, stated)
+    return SampleChunk(start, stated, stated)
 
 
 def _is_unknown_length(length: int) -> bool:
@@ -66,7 +66,7 @@ def _is_consistent(file: BinaryIO, size: int, order: Order, at: int) -> bool:
     """Return whether chunks, a tag or padding fill a file from here to its end."""
     at += at % 2
     end = at
-    for name, start, length in chunks(file, size, order, at):
+    for name, start, length in iter_chunks(file, size, order, at):
         if name in (b"TAG ", b"ID3 ") or name[:3] in (b"TAG", b"ID3"):
             return True
         if not name.isascii() or not name.decode().isprintable():

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from composer.formats.audio.resampling import full_scale, peak_of, resampled, scaled
+from composer.formats.audio.resampling import full_scale, peak_of, resample, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,13 @@ class Audio:
         """
         samples = self.samples
         if rate != self.rate:
-            samples = resampled(samples, self.rate, rate)
+            samples = resample(samples, self.rate, rate)
         peak = peak_of(samples)
         if peak > 1.0:
             samples = scaled(samples, full_scale(samples, peak))
         if samples is self.samples:
             return self
-        return type(self)(read_only(samples), rate, self.source, self.notes)
+        return type(self)(as_read_only(samples), rate, self.source, self.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Channels:
         return self.each[0].seconds
 
 
-def read_only(samples: np.ndarray) -> np.ndarray:
+def as_read_only(samples: np.ndarray) -> np.ndarray:
     """Return the same samples, no longer writeable."""
     samples.flags.writeable = False
     return samples

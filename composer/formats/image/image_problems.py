@@ -9,7 +9,7 @@ MAX_PIXELS = 80_000_000  # 240 MB once decoded
 MAX_SIDE = 65_535
 
 
-def refused(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
+def picture_error(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
     """Return the error for one picture."""
     return ComposerError(Problem(code, found, Place(name), hint=hint))
 
@@ -17,8 +17,8 @@ def refused(code: str, name: str, found: str, hint: str | None = None) -> Compos
 def check_size(width: int, height: int, name: str) -> None:
     """Refuse a picture without pixels, or with more than memory should take."""
     if not width or not height:
-        raise refused("R592", name, f"the picture is {width} x {height} pixels")
+        raise picture_error("R592", name, f"the picture is {width} x {height} pixels")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         found = f"the picture is {width} x {height} pixels"
         hint = f"scale it down: the limit is {MAX_PIXELS // 10**6} million, {MAX_SIDE} a side"
-        raise refused("R593", name, found, hint)
+        raise picture_error("R593", name, found, hint)

@@ -11,7 +11,7 @@ import numpy as np
 
 from composer.core.errors import ComposerError
 from composer.formats.image.header import READABLE, Header, describe, read_header
-from composer.formats.image.image_problems import MAX_BYTES, check_size, refused
+from composer.formats.image.image_problems import MAX_BYTES, check_size, picture_error
 from composer.formats.image.jpeg_scans import require_all_scans
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow
@@ -43,7 +43,7 @@ def read_picture(source: Any) -> Picture:
         check_size(width, height, "<image>")
         return _picture(source, "<image>")
     hint = "give a path, the bytes of a file, an array of uint8 or an image of Pillow"
-    raise refused("R591", "<image>", f"{type(source).__name__} is no picture", hint)
+    raise picture_error("R591", "<image>", f"{type(source).__name__} is no picture", hint)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -51,31 +51,31 @@ def _bytes_of(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise refused("R591", name, "the picture is not a regular file")
+            raise picture_error("R591", name, "the picture is not a regular file")
         if status.st_size > MAX_BYTES:
             found = f"the file has {status.st_size} bytes"
-            raise refused("R593", name, found, f"the limit is {MAX_BYTES}")
+            raise picture_error("R593", name, found, f"the limit is {MAX_BYTES}")
         with path.open("rb") as file:
             return file.read(MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise refused("R591", name, f"the picture cannot be opened: {reason}") from error
+        raise picture_error("R591", name, f"the picture cannot be opened: {reason}") from error
 
 
 def _decoded(data: bytes, name: str) -> Picture:
     try:
         header = read_header(data)
     except ValueError as error:
-        raise refused("R592", name, f"the picture is damaged: {error}") from None
+        raise picture_error("R592", name, f"the picture is damaged: {error}") from None
     if header is None:
         what = describe(data)
         found = f"this is no readable picture: its format is {what}"
         hint = f"readable are {', '.join(READABLE)}; convert others: magick INPUT picture.png"
-        raise refused("R591", name, found, hint)
+        raise picture_error("R591", name, found, hint)
     check_size(header.width, header.height, name)
     if header.bits > 8:
         found = f"the picture has {header.bits} bits a channel"
-        raise refused("R594", name, found, CONVERT)
+        raise picture_error("R594", name, found, CONVERT)
     library = pillow()
     try:
         _require_whole(library, data, header)
@@ -90,7 +90,7 @@ def _decoded(data: bytes, name: str) -> Picture:
         what = str(error) or type(error).__name__
         if isinstance(error, KeyError | IndexError):
             what = "a part of it is missing"
-        raise refused("R592", name, f"the picture is damaged: {what}") from error
+        raise picture_error("R592", name, f"the picture is damaged: {what}") from error
 
 
 def _require_whole(library: Any, data: bytes, header: Header) -> None:
@@ -117,7 +117,9 @@ def _picture(image: Any, name: str) -> Picture:
     """Decode, turn upright, and return 8-bit RGB; raise ComposerError for another kind."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # of a camera's MPO the first is the picture
-        raise refused("R594", name, f"the file has {frames} pictures", "give one: a single frame")
+        raise picture_error(
+            "R594", name, f"the file has {frames} pictures", "give one: a single frame"
+        )
     image.load()
     mode = image.mode
     if mode == "P":
@@ -125,7 +127,7 @@ def _picture(image: Any, name: str) -> Picture:
     if mode in OPAQUE and "transparency" in image.info:
         mode = "RGBA"
     if mode not in OPAQUE + WITH_ALPHA:
-        raise refused("R594", name, f"the picture is in Pillow's mode {mode}", CONVERT)
+        raise picture_error("R594", name, f"the picture is in Pillow's mode {mode}", CONVERT)
     image = pillow("ImageOps").exif_transpose(image)
     if mode in OPAQUE:
         return Picture(_read_only(np.asarray(image.convert("RGB"))), name)
@@ -138,7 +140,9 @@ def _from_array(array: np.ndarray) -> Picture:
     flat = array.ndim == 2
     if array.dtype != np.uint8 or not (flat or (array.ndim == 3 and shape[2] in (3, 4))):
         found = f"an array of {array.dtype} {shape} is no picture"
-        raise refused("R591", name, found, "give uint8 [H, W], [H, W, 3] or [H, W, 4], 0 to 255")
+        raise picture_error(
+            "R591", name, found, "give uint8 [H, W], [H, W, 3] or [H, W, 4], 0 to 255"
+        )
     check_size(shape[1], shape[0], name)
     if flat:
         return Picture(_read_only(np.repeat(array[:, :, None], 3, 2)), name)

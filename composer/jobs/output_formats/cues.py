@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from composer.jobs.output_format import ms
+from composer.jobs.output_format import to_milliseconds
 from composer.jobs.transcription import Transcription
 
 
@@ -24,11 +24,11 @@ def cues(each: Transcription) -> Iterator[Cue]:
         lines = [" ".join(line.split()) for line in segment.text.splitlines()]
         text = "\n".join(line for line in lines if line).replace("-->", "->")
         if text:
-            start = ms(segment.start)
-            yield Cue(start, max(ms(segment.end), start + 1), text)
+            start = to_milliseconds(segment.start)
+            yield Cue(start, max(to_milliseconds(segment.end), start + 1), text)
 
 
-def clock(milliseconds: int, point: str) -> str:
+def clock_text(milliseconds: int, point: str) -> str:
     """Return a time as HH:MM:SS and its milliseconds after a point."""
     seconds, rest = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)

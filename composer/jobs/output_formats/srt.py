@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from composer.jobs.output_format import OutputFormat
-from composer.jobs.output_formats.cues import clock, cues
+from composer.jobs.output_formats.cues import clock_text, cues
 from composer.jobs.transcription import Transcription
 
 
@@ -12,7 +12,7 @@ def _file(each: Transcription) -> str | None:
     if each.text is None:
         return None
     lines = [
-        f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{cue.text}\n"
+        f"{number}\n{clock_text(cue.start, ',')} --> {clock_text(cue.end, ',')}\n{cue.text}\n"
         for number, cue in enumerate(cues(each), start=1)
     ]
     return "\n".join(lines)

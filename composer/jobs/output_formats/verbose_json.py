@@ -6,8 +6,8 @@ import zlib
 from typing import Any
 
 from composer.core.languages import in_spelling_of
-from composer.core.output import as_json
-from composer.jobs.output_format import OutputFormat, coverage, ms, words_json
+from composer.core.output import json_text
+from composer.jobs.output_format import OutputFormat, coverage, to_milliseconds, words_json
 from composer.jobs.transcription import SpokenSegment, Transcription
 
 ENGLISH = "English"  # names are spelled as this one is
@@ -26,7 +26,7 @@ def usage(each: Transcription) -> dict[str, Any]:
     }
 
 
-def verbose(each: Transcription) -> dict[str, Any]:
+def verbose_object(each: Transcription) -> dict[str, Any]:
     """Return a transcript with every key of the format.
 
     `language` is an English name in lower case, or unknown. What was not measured is null:
@@ -36,19 +36,19 @@ def verbose(each: Transcription) -> dict[str, Any]:
     return {
         "task": "translate" if each.task == "translate" else "transcribe",
         "language": in_spelling_of(each.language, ENGLISH).lower() if each.language else UNKNOWN,
-        "duration": ms(each.duration) / 1000,
+        "duration": to_milliseconds(each.duration) / 1000,
         "text": each.text,
         "segments": [
             _segment(number, segment, each.temperature)
             for number, segment in enumerate(s for s in each.segments if not s.silent)
         ],
         "silences": [
-            {"start": ms(part.start) / 1000, "end": ms(part.end) / 1000}
+            {"start": to_milliseconds(part.start) / 1000, "end": to_milliseconds(part.end) / 1000}
             for part in each.segments
             if part.silent
         ],
         **words_json([word for word in each.words if word.start is not None]),
-        "usage": {"type": "duration", "seconds": ms(each.duration) / 1000},
+        "usage": {"type": "duration", "seconds": to_milliseconds(each.duration) / 1000},
         "notes": list(each.notes),
         "coverage": coverage(each),
     }
@@ -60,8 +60,8 @@ def _segment(number: int, segment: SpokenSegment, temperature: float) -> dict[st
     return {
         "id": number,
         "seek": round(segment.start * FRAMES),
-        "start": ms(segment.start) / 1000,
-        "end": ms(segment.end) / 1000,
+        "start": to_milliseconds(segment.start) / 1000,
+        "end": to_milliseconds(segment.end) / 1000,
         "text": segment.text,
         "tokens": list(segment.ids),
         "temperature": temperature,
@@ -75,7 +75,7 @@ def _segment(number: int, segment: SpokenSegment, temperature: float) -> dict[st
 
 def _file(each: Transcription) -> str | None:
     """Return one object; nothing of a clip that failed."""
-    return None if each.text is None else as_json(verbose(each)) + "\n"
+    return None if each.text is None else json_text(verbose_object(each)) + "\n"
 
 
 VERBOSE_JSON = OutputFormat(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from composer.jobs.output_format import OutputFormat
-from composer.jobs.output_formats.cues import clock, cues
+from composer.jobs.output_formats.cues import clock_text, cues
 from composer.jobs.transcription import Transcription
 
 ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -16,7 +16,7 @@ def _file(each: Transcription) -> str | None:
     found = ["WEBVTT\n"]
     for cue in cues(each):
         text = "".join(ESCAPES.get(character, character) for character in cue.text)
-        found.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{text}\n")
+        found.append(f"{clock_text(cue.start, '.')} --> {clock_text(cue.end, '.')}\n{text}\n")
     return "\n".join(found)
 
 

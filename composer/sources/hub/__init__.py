@@ -20,7 +20,7 @@ Raises ComposerError: S490 to S499 for failures of the network or the Hub, other
 content that is refused.
 """
 
-from composer.sources.hub.download import fetch, is_downloaded
+from composer.sources.hub.download import download_files, is_downloaded
 from composer.sources.hub.files import HubFiles
 from composer.sources.hub.ids import HubId, is_id, parse_id, split_file_part
 from composer.sources.hub.required_file import RequiredFile
@@ -35,7 +35,7 @@ __all__ = [
     "HubId",
     "RequiredFile",
     "Snapshot",
-    "fetch",
+    "download_files",
     "fetch_file",
     "is_downloaded",
     "is_id",

@@ -41,7 +41,7 @@ def _is_inside(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def join(base: str, place: str) -> str:
+def resolve_redirect(base: str, place: str) -> str:
     """Resolve the address that a server redirects to."""
     try:
         return urljoin(base, place)
@@ -49,7 +49,7 @@ def join(base: str, place: str) -> str:
         raise_refused("S436", f"{show(place)} is not a server address")
 
 
-def split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
     """Split an address; raise S436 if it is not one."""
     try:
         parts = urlsplit(url)

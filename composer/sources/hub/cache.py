@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.sources.hub import settings
 from composer.sources.hub.errors import raise_refused
 from composer.sources.hub.snapshots import Snapshot
@@ -16,14 +16,14 @@ from composer.sources.hub.tree import HubFile
 PIECE = 1 << 20
 
 
-def local(snapshot: Snapshot, file: HubFile) -> Path | None:
+def cached_path(snapshot: Snapshot, file: HubFile) -> Path | None:
     """Return the real path of a cached file of the right size, or None.
 
     Its content may still be wrong.
     """
     try:
         real = (snapshot.root / file.path).resolve(strict=True)
-        if not real.is_relative_to(settings.cache().resolve()) or not real.is_file():
+        if not real.is_relative_to(settings.cache_folder().resolve()) or not real.is_file():
             return None
         if real.stat().st_size != file.size:
             return None
@@ -34,7 +34,7 @@ def local(snapshot: Snapshot, file: HubFile) -> Path | None:
 
 def is_verified(snapshot: Snapshot, file: HubFile) -> bool:
     """Return whether a file is cached, verified, and unchanged since."""
-    real = local(snapshot, file)
+    real = cached_path(snapshot, file)
     return real is not None and is_untouched(real, _note(snapshot, file))
 
 
@@ -46,15 +46,15 @@ def is_untouched(real: Path, note: Path) -> bool:
         return False
 
 
-def remember(snapshot: Snapshot, file: HubFile, real: Path) -> None:
+def remember_verified(snapshot: Snapshot, file: HubFile, real: Path) -> None:
     """Record that a file was verified in its current state."""
-    write_note(_note(snapshot, file), json.dumps(_state(real)))
+    write_cache_file(_note(snapshot, file), json.dumps(_state(real)))
 
 
-def link(snapshot: Snapshot, file: HubFile) -> None:
+def link_into_snapshot(snapshot: Snapshot, file: HubFile) -> None:
     """Link a blob into the snapshot by its name, or move it if links are not supported."""
     path, blob = snapshot.root / file.path, snapshot.blob(file)
-    if not path.parent.resolve().is_relative_to(settings.cache().resolve()):
+    if not path.parent.resolve().is_relative_to(settings.cache_folder().resolve()):
         hint = "remove the link, or the repository: composer cache --remove"
         raise_refused("S439", f"{path.parent} is a link that leads out of the cache", hint=hint)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def new_hash(file: HubFile) -> hashlib._Hash:
 
 
 def _note(snapshot: Snapshot, file: HubFile) -> Path:
-    return settings.notes() / settings.folder_name(snapshot.repo) / "verified" / file.digest
+    return settings.notes_folder() / settings.folder_name(snapshot.repo) / "verified" / file.digest
 
 
 def _state(real: Path) -> list[int | str]:

@@ -32,17 +32,17 @@ class CachedRepository:
     def folders(self) -> tuple[Path, Path]:
         """Return the folders of the cache and of composer's own notes."""
         name = settings.folder_name(self.repo)
-        return settings.cache() / name, settings.notes() / name
+        return settings.cache_folder() / name, settings.notes_folder() / name
 
 
 def cached_repositories() -> list[CachedRepository]:
     """Return the model repositories in the cache, whichever tool fetched them, largest first."""
-    root = settings.cache()
+    root = settings.cache_folder()
     names = [path.name for path in root.glob(f"{PREFIX}*--*") if path.is_dir()]
     return sorted(map(_describe, names), key=lambda each: (-each.nbytes, each.repo))
 
 
-def remove(id: HubId) -> CachedRepository:
+def remove_repository(id: HubId) -> CachedRepository:
     """Remove a repository with all its commits from the cache; raise S458 if it is not there."""
     repositories = cached_repositories()
     found = next((each for each in repositories if each.repo.lower() == id.repo.lower()), None)
@@ -63,7 +63,7 @@ def remove(id: HubId) -> CachedRepository:
 
 
 def _describe(name: str) -> CachedRepository:
-    home = settings.cache() / name
+    home = settings.cache_folder() / name
     commits = tuple(sorted(path.name for path in home.glob("snapshots/*")))
     nbytes = parts = verified = 0
     for path in _files(home):
@@ -71,7 +71,7 @@ def _describe(name: str) -> CachedRepository:
         nbytes += size
         if PART.fullmatch(path.name):
             parts += size
-    notes = settings.notes() / name / "verified"
+    notes = settings.notes_folder() / name / "verified"
     for note in notes.glob("[0-9a-f]*"):
         blob = (home / "blobs" / note.name).resolve()
         if is_untouched(blob, note):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network
-from composer.sources.hub.listing import read_json
+from composer.sources.hub.listing import fetch_json_page
 from composer.sources.hub.snapshots import Snapshot
 
 KEYS = ("license", "license_name", "license_link")
@@ -20,42 +20,42 @@ MAX_VALUE = 300
 
 
 @dataclass(frozen=True)
-class Card:
+class LicenceCard:
     """The licence keys of a card; `was_read` is false if it could not be read."""
 
     stated: Mapping[str, str] = field(default_factory=dict)
     was_read: bool = True
 
 
-def card_of(snapshot: Snapshot) -> Card:
+def card_of(snapshot: Snapshot) -> LicenceCard:
     """Return a commit's card, from the Hub or from an earlier read."""
     cached = cached_card(snapshot)
     if cached:
         return cached
     if snapshot.offline:
-        return Card(was_read=False)
+        return LicenceCard(was_read=False)
     url = f"{settings.endpoint()}/api/models/{snapshot.repo}/revision/{snapshot.commit}"
     try:
-        data, _ = read_json(url)
+        data, _ = fetch_json_page(url)
     except ComposerError as error:
         if is_network(error):
-            return Card(was_read=False)
+            return LicenceCard(was_read=False)
         raise
     stated = _stated(data)
-    write_note(_note(snapshot), json.dumps(stated))
-    return Card(stated)
+    write_cache_file(_note(snapshot), json.dumps(stated))
+    return LicenceCard(stated)
 
 
-def cached_card(snapshot: Snapshot) -> Card | None:
+def cached_card(snapshot: Snapshot) -> LicenceCard | None:
     """Return a commit's card as read earlier, or None."""
     try:
-        return Card(_stated(json.loads(_note(snapshot).read_bytes())))
+        return LicenceCard(_stated(json.loads(_note(snapshot).read_bytes())))
     except (OSError, ValueError):
         return None
 
 
 def _note(snapshot: Snapshot) -> Path:
-    return settings.notes() / settings.folder_name(snapshot.repo) / "cards" / snapshot.commit
+    return settings.notes_folder() / settings.folder_name(snapshot.repo) / "cards" / snapshot.commit
 
 
 def _stated(data: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from composer.core.errors import ComposerError
 from composer.formats.file_problems import show_bare
 from composer.sources.hub import settings
-from composer.sources.hub.addresses import check_address, join, origin, split
+from composer.sources.hub.addresses import check_address, origin, resolve_redirect, split_url
 from composer.sources.hub.errors import (
     ConnectionLost,
     raise_network_error,
@@ -34,7 +34,7 @@ FLOOR, WINDOW = 16_384, 30.0  # bytes that have to come in so many seconds
 _received = 0
 
 
-def received() -> int:
+def received_bytes() -> int:
     """Return the bytes of bodies received in this process."""
     return _received
 
@@ -100,14 +100,14 @@ class HubResponse:
 
 
 @contextmanager
-def get(
+def open_url(
     url: str, *, headers: Mapping[str, str] | None = None, offline: bool = False
 ) -> Iterator[HubResponse]:
     """Send a GET and follow its redirects; raise S49x for what is not 200, 206 or 416.
 
     PER_TRY limits the time until the last headers arrive. The token is sent only to the Hub.
     """
-    if offline or settings.offline():
+    if offline or settings.is_offline():
         raise_network_error("S499", f"HF_HUB_OFFLINE is set, and {url} is not in the cache")
     wait = WAIT
     for attempt in range(TRIES):
@@ -134,11 +134,11 @@ def get(
 
 
 def _follow(url: str, headers: dict[str, str], deadline: float) -> HubResponse:
-    home = split(settings.endpoint())
+    home = split_url(settings.endpoint())
     hops: list[Mapping[str, str]] = []
     at = url
     for _ in range(REDIRECTS):
-        parts = split(at)
+        parts = split_url(at)
         check_address(parts, home, at)
         to_hub = origin(parts) == origin(home)
         own = _token() if to_hub else {}
@@ -151,14 +151,14 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> HubResponse:
         response.close()
         if not place:
             raise_network_error("S497", f"{at.partition('?')[0]} redirects without an address")
-        at = join(at, place)
+        at = resolve_redirect(at, place)
     return raise_refused("S436", f"{url} redirects more than {REDIRECTS} times")
 
 
 def _token() -> dict[str, str]:
     from huggingface_hub import get_token
 
-    token = None if settings.anonymous() else get_token()
+    token = None if settings.forbids_token() else get_token()
     if not token:
         return {}
     if not (token.isascii() and token.isprintable()):

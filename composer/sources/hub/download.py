@@ -10,18 +10,18 @@ from pathlib import Path
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.formats.file_problems import join_names
 from composer.sources.hub import settings
-from composer.sources.hub.cache import is_verified, local
+from composer.sources.hub.cache import cached_path, is_verified
 from composer.sources.hub.errors import raise_network_error, raise_refused
-from composer.sources.hub.progress import progress
+from composer.sources.hub.progress import download_bar
 from composer.sources.hub.required_file import RequiredFile, total_size
 from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.transfer import (
-    Fetched,
-    disk_full,
+    DownloadCount,
     fetch_into,
     free_space,
     part_of,
     part_size,
+    raise_disk_full,
 )
 
 MOST_FILES = 2_000
@@ -35,7 +35,7 @@ def is_downloaded(need: RequiredFile) -> bool:
     return is_verified(need.snapshot, need.file)
 
 
-def fetch(needs: Iterable[RequiredFile]) -> Fetched:
+def download_files(needs: Iterable[RequiredFile]) -> DownloadCount:
     """Download and verify missing files; raise ComposerError with every problem.
 
     Several processes may fetch the same file at once: one downloads, the others wait.
@@ -43,13 +43,13 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
     pending = [need for need in needs if not is_downloaded(need)]
     _require_cached(pending)
     _check_download_budget(pending)
-    result, stop = Fetched(), threading.Event()
+    result, stop = DownloadCount(), threading.Event()
     if not pending:
         return result
     for home in {need.snapshot.home for need in pending}:
         remove_stale_parts(home)
     problems: list[Problem] = []
-    with progress(total_size(pending), len(pending)) as on_bytes:
+    with download_bar(total_size(pending), len(pending)) as on_bytes:
 
         def fetch_one(need: RequiredFile) -> None:
             try:
@@ -93,11 +93,11 @@ def _check_download_budget(needs: Iterable[RequiredFile]) -> None:
         raise_refused("S416", message, hint=hint)
     needed = 0
     for need in needs:
-        if local(need.snapshot, need.file) is None:
+        if cached_path(need.snapshot, need.file) is None:
             needed += need.file.size - part_size(need.snapshot, need.file)
-    free = free_space(settings.cache())
+    free = free_space(settings.cache_folder())
     if free is not None and needed > free:
-        disk_full(settings.cache(), needed, free)
+        raise_disk_full(settings.cache_folder(), needed, free)
 
 
 def remove_stale_parts(home: Path) -> None:

@@ -37,7 +37,7 @@ def raise_unreachable(url: str, cut: ConnectionLost) -> NoReturn:
     raise_network_error("S490", f"cannot reach {host}: {cut}", hint=hint)
 
 
-def raise_interrupted(url: str, cut: ConnectionLost, where: str = "") -> NoReturn:
+def raise_connection_lost(url: str, cut: ConnectionLost, where: str = "") -> NoReturn:
     """Raise the error for interrupted or endless responses."""
     if cut.timeout:
         raise_unreachable(url, cut)

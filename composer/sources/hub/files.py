@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from composer.core.location import Location
-from composer.formats.byte_ranges import Ranges
+from composer.formats.byte_ranges import ByteRanges
 from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files, Kind, LocalFiles, raise_missing
-from composer.sources.hub.cache import local
+from composer.sources.hub.cache import cached_path
 from composer.sources.hub.errors import raise_network_error
 from composer.sources.hub.ranges import HubRanges, is_small, prefetch_headers
 from composer.sources.hub.snapshots import snapshot_of
@@ -51,7 +51,7 @@ class HubFiles:
             raise_missing(self, location)
         return snapshot.folders[path]
 
-    def open(self, location: Location, within: Location | None = None) -> Ranges:
+    def open(self, location: Location, within: Location | None = None) -> ByteRanges:
         """Open a file for reading; refuse a kind of file that is never downloaded."""
         found = snapshot_of(location)
         if found is None:
@@ -65,7 +65,7 @@ class HubFiles:
             raise_missing(self, location)
         check_file_kind(location, path, external=within is not None)
         file = snapshot.files[path]
-        if local(snapshot, file):
+        if cached_path(snapshot, file):
             return self.local.open(location, within)
 
         self.whole += file.size if is_small(file) else 0

@@ -11,19 +11,19 @@ from typing import Any
 from urllib.parse import quote
 
 from composer.core.errors import ComposerError
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.formats.file_problems import show
 from composer.sources.hub import settings
-from composer.sources.hub.addresses import join
-from composer.sources.hub.client import get
+from composer.sources.hub.addresses import resolve_redirect
+from composer.sources.hub.client import open_url
 from composer.sources.hub.errors import (
     ConnectionLost,
-    raise_interrupted,
+    raise_connection_lost,
     raise_network_error,
     raise_refused,
 )
 from composer.sources.hub.ids import COMMIT
-from composer.sources.hub.tree import GIT, SHA256, HubFile, check_names, name_problem, read_entries
+from composer.sources.hub.tree import GIT, SHA256, HubFile, check_names, name_problem, parse_entries
 
 PAGE = 16 << 20
 MAX_CONTAINERS = 200_000  # lists and objects of a page
@@ -34,10 +34,10 @@ SECONDS = 60.0
 NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
 
-def ask_commit(repo: str, revision: str) -> str:
+def fetch_commit(repo: str, revision: str) -> str:
     """Return the current commit of a revision."""
     url = f"{settings.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
-    found, _ = read_json(url)
+    found, _ = fetch_json_page(url)
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str):
         raise_network_error("S497", f"{url} has no commit, so it is not a response of the Hub")
@@ -46,7 +46,7 @@ def ask_commit(repo: str, revision: str) -> str:
     return commit
 
 
-def listing(repo: str, commit: str) -> dict[str, HubFile]:
+def commit_files(repo: str, commit: str) -> dict[str, HubFile]:
     """Return the files of a commit, and store the list; nothing else of a page is stored."""
     url: str | None = (
         f"{settings.endpoint()}/api/models/{repo}/tree/{commit}?recursive=true&expand=false"
@@ -55,12 +55,12 @@ def listing(repo: str, commit: str) -> dict[str, HubFile]:
     for _ in range(PAGES):
         if url is None:
             break
-        page, url = read_json(url)
+        page, url = fetch_json_page(url)
         if not isinstance(page, list):
             raise_network_error(
                 "S497", f"{repo}: the listing is not a list, so it is not a response of the Hub"
             )
-        found = read_entries(repo, page)
+        found = parse_entries(repo, page)
         if twice := files.keys() & found.keys():
             raise_refused("S415", f"{repo} lists {show(min(twice))} twice")
         files |= found
@@ -83,7 +83,7 @@ def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
                 shaped.append({"path": path, "size": size, "oid": digest})
             else:
                 shaped.append({"path": path, "lfs": {"size": size, "oid": digest}})
-        return read_entries(repo, shaped)
+        return parse_entries(repo, shaped)
     except (OSError, ValueError, TypeError, ComposerError):
         return None
 
@@ -110,24 +110,26 @@ def partial_listing(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
 
 
 def _note(repo: str, commit: str) -> Path:
-    return settings.notes() / settings.folder_name(repo) / "trees" / f"{commit}.json"
+    return settings.notes_folder() / settings.folder_name(repo) / "trees" / f"{commit}.json"
 
 
 def _write(path: Path, files: dict[str, HubFile]) -> None:
-    write_note(path, json.dumps([[file.path, file.size, file.digest] for file in files.values()]))
+    write_cache_file(
+        path, json.dumps([[file.path, file.size, file.digest] for file in files.values()])
+    )
 
 
-def read_json(url: str) -> tuple[Any, str | None]:
+def fetch_json_page(url: str) -> tuple[Any, str | None]:
     """Return a page of JSON and the address of the next."""
     for attempt in range(TRIES):
         try:
-            with get(url) as answer:
+            with open_url(url) as answer:
                 data = answer.body(PAGE, time.monotonic() + SECONDS)
                 more = NEXT.search(answer.headers.get("link", ""))
             break
         except ConnectionLost as lost:
             if lost.timeout or attempt == TRIES - 1:
-                raise_interrupted(url, lost)
+                raise_connection_lost(url, lost)
     try:
         if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
             raise ValueError
@@ -137,7 +139,7 @@ def read_json(url: str) -> tuple[Any, str | None]:
         raise_network_error(
             "S497", f"{url} does not return JSON, so it is not a response of the Hub", hint=hint
         )
-    next_url = join(url, more[1]) if more else None
+    next_url = resolve_redirect(url, more[1]) if more else None
     if next_url and not next_url.startswith(f"{settings.endpoint()}/"):
         raise_refused("S436", f"{url}: its next page is elsewhere, {show(next_url)}")
     return found, next_url

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from composer.core.terminal import console
+from composer.core.terminal import stderr_console
 from composer.sources.hub import settings
 
 
@@ -16,16 +16,20 @@ def on_terminal() -> bool:
 
 
 @contextmanager
-def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
+def download_bar(total: int, files: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to report received bytes; it may be called from several threads."""
-    if settings.quiet() or not on_terminal():
+    if settings.hides_progress() or not on_terminal():
         yield lambda _: None
         return
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
     bar = Progress(
-        *columns, TimeRemainingColumn(), console=console(), transient=True, redirect_stdout=False
+        *columns,
+        TimeRemainingColumn(),
+        console=stderr_console(),
+        transient=True,
+        redirect_stdout=False,
     )
     label = f"fetching {files} files" if files > 1 else "fetching 1 file"
     with bar:

@@ -13,13 +13,18 @@ from types import TracebackType
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.core.safe_write import write_note
-from composer.formats.byte_ranges import Ranges
+from composer.core.safe_write import write_cache_file
+from composer.formats.byte_ranges import ByteRanges
 from composer.formats.files import LocalFiles
 from composer.sources.hub import settings
-from composer.sources.hub.cache import local
-from composer.sources.hub.client import get
-from composer.sources.hub.errors import ConnectionLost, is_network, raise_interrupted, raise_refused
+from composer.sources.hub.cache import cached_path
+from composer.sources.hub.client import open_url
+from composer.sources.hub.errors import (
+    ConnectionLost,
+    is_network,
+    raise_connection_lost,
+    raise_refused,
+)
 from composer.sources.hub.response import check_headers, check_range
 from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.snapshots import Snapshot
@@ -50,7 +55,7 @@ class HubRanges:
         self.file = file
         self.size = file.size
         self.note = _note(snapshot, file)
-        self.complete: Ranges | None = None
+        self.complete: ByteRanges | None = None
         self.pieces: list[tuple[int, bytes]] = []
         self.stored_pieces = self.fetched = self.requests = 0
         self.end = -1
@@ -71,7 +76,7 @@ class HubRanges:
             data += piece[at - start : at - start + n - len(data)]
         return data
 
-    def _complete(self) -> Ranges:
+    def _complete(self) -> ByteRanges:
         if self.complete is None:
             fetch_file(self.snapshot, self.file)
             self.complete = LocalFiles().open(self.location)
@@ -110,7 +115,9 @@ class HubRanges:
             address, self.address = self.address, None
             try:
                 span = {"Range": f"bytes={at}-{last}"}
-                with get(address or url, headers=span, offline=self.snapshot.offline) as answer:
+                with open_url(
+                    address or url, headers=span, offline=self.snapshot.offline
+                ) as answer:
                     if address is None:
                         check_headers(answer, self.snapshot, self.file)
                     check_range(answer, at, last, self.file)
@@ -119,7 +126,7 @@ class HubRanges:
                     self.address = answer.url
             except ConnectionLost as lost:
                 if lost.timeout or attempt == TRIES - 1:
-                    raise_interrupted(url, lost)
+                    raise_connection_lost(url, lost)
                 continue
             except ComposerError as error:
                 if address and is_network(error):
@@ -164,7 +171,7 @@ class HubRanges:
         if len(self.pieces) == self.stored_pieces:
             return
         index = json.dumps([[start, len(data)] for start, data in self.pieces]).encode()
-        write_note(self.note, index + b"\n" + b"".join(data for _, data in self.pieces))
+        write_cache_file(self.note, index + b"\n" + b"".join(data for _, data in self.pieces))
 
 
 def is_small(file: HubFile) -> bool:
@@ -179,7 +186,7 @@ def prefetch_headers(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
     """
 
     def read(file: HubFile) -> None:
-        if local(snapshot, file) or file.size < 8:
+        if cached_path(snapshot, file) or file.size < 8:
             return
         location = Location(snapshot.repo, file.path, snapshot.root)
         with suppress(ComposerError), HubRanges(location, snapshot, file) as opened:
@@ -191,4 +198,4 @@ def prefetch_headers(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
 
 
 def _note(snapshot: Snapshot, file: HubFile) -> Path:
-    return settings.notes() / settings.folder_name(snapshot.repo) / "ranges" / file.digest
+    return settings.notes_folder() / settings.folder_name(snapshot.repo) / "ranges" / file.digest

@@ -14,28 +14,28 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Return whether HF_HUB_OFFLINE forbids the network."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in TRUE
 
 
-def anonymous() -> bool:
+def forbids_token() -> bool:
     """Return whether HF_HUB_DISABLE_IMPLICIT_TOKEN forbids sending a stored token."""
     return os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in TRUE
 
 
-def quiet() -> bool:
+def hides_progress() -> bool:
     """Return whether HF_HUB_DISABLE_PROGRESS_BARS is set."""
     return os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in TRUE
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Return the folder of the Hugging Face cache, shared with other tools."""
     return _path("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _home() / "hub"
 
 
-def notes() -> Path:
+def notes_folder() -> Path:
     """Return composer's own cache folder: listings, headers, records of verified files."""
     return (_path("HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE") or _home() / "assets") / NAME
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.formats.file_problems import show
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.hub.ids import COMMIT, HubId
-from composer.sources.hub.listing import ask_commit, cached_listing, listing, partial_listing
+from composer.sources.hub.listing import cached_listing, commit_files, fetch_commit, partial_listing
 from composer.sources.hub.tree import HubFile
 
 MAIN = "main"
@@ -88,7 +88,7 @@ class Hub:
     @property
     def offline(self) -> bool:
         """Return whether nothing is requested."""
-        return self._offline or settings.offline()
+        return self._offline or settings.is_offline()
 
     def snapshot(self, id: HubId) -> Snapshot:
         """Return a repository at the current commit of its revision.
@@ -123,7 +123,7 @@ def snapshot_of(location: Location) -> tuple[Snapshot, str] | None:
 
 
 def _resolve(id: HubId, offline: bool) -> Snapshot:
-    home = settings.cache() / settings.folder_name(id.repo)
+    home = settings.cache_folder() / settings.folder_name(id.repo)
     revision = id.revision or MAIN
     notes: tuple[Problem, ...] = ()
     if COMMIT.fullmatch(revision):
@@ -132,7 +132,7 @@ def _resolve(id: HubId, offline: bool) -> Snapshot:
         commit = _cached_commit(home, id, revision)
     else:
         try:
-            commit = ask_commit(id.repo, revision)
+            commit = fetch_commit(id.repo, revision)
         except ComposerError as error:
             ref = home / "refs" / revision
             if not (is_network(error) and ref.is_file()):
@@ -149,7 +149,7 @@ def _resolve(id: HubId, offline: bool) -> Snapshot:
     partial = files is None and (offline or bool(notes))
     if partial:
         files = partial_listing(id.repo, home, commit)
-    files = files or listing(id.repo, commit)
+    files = files or commit_files(id.repo, commit)
     return Snapshot(id.repo, commit, home, files, partial, offline, notes)
 
 
@@ -173,4 +173,4 @@ def _write_ref(home: Path, revision: str, commit: str) -> None:
             return
     except OSError:
         return  # a cache that cannot be written is still read
-    write_note(ref, commit)
+    write_cache_file(ref, commit)

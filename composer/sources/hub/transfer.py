@@ -14,9 +14,20 @@ from typing import NoReturn
 
 from composer.core.errors import ComposerError
 from composer.sources.hub import settings
-from composer.sources.hub.cache import digest_of, is_verified, link, local, remember
-from composer.sources.hub.client import get
-from composer.sources.hub.errors import ConnectionLost, is_network, raise_interrupted, raise_refused
+from composer.sources.hub.cache import (
+    cached_path,
+    digest_of,
+    is_verified,
+    link_into_snapshot,
+    remember_verified,
+)
+from composer.sources.hub.client import open_url
+from composer.sources.hub.errors import (
+    ConnectionLost,
+    is_network,
+    raise_connection_lost,
+    raise_refused,
+)
 from composer.sources.hub.partial_download import OnBytes, PartialDownload
 from composer.sources.hub.response import SPAN, check_headers
 from composer.sources.hub.snapshots import Snapshot
@@ -28,7 +39,7 @@ GAIN = 1 << 20  # a try that brought so many bytes does not count
 
 
 @dataclass
-class Fetched:
+class DownloadCount:
     """The number of files and bytes that a fetch downloaded."""
 
     files: int = 0
@@ -39,21 +50,21 @@ class Fetched:
 def fetch_file(snapshot: Snapshot, file: HubFile) -> None:
     """Download and verify one file unless it is cached."""
     if not is_verified(snapshot, file):
-        fetch_into(snapshot, file, Fetched(), lambda _: None, threading.Event())
+        fetch_into(snapshot, file, DownloadCount(), lambda _: None, threading.Event())
 
 
 def fetch_into(
-    snapshot: Snapshot, file: HubFile, done: Fetched, on_bytes: OnBytes, stop: threading.Event
+    snapshot: Snapshot, file: HubFile, done: DownloadCount, on_bytes: OnBytes, stop: threading.Event
 ) -> None:
     """Download one file unless it is cached; count it in `done`, report bytes as they arrive."""
     if stop.is_set():
         return
-    if _is_complete(local(snapshot, file), file):
+    if _is_complete(cached_path(snapshot, file), file):
         # Nothing is written for it, so that a cache that may only be read will do.
-        remember(snapshot, file, (snapshot.root / file.path).resolve())
+        remember_verified(snapshot, file, (snapshot.root / file.path).resolve())
         on_bytes(file.size)
         return
-    locks = settings.cache() / ".locks" / settings.folder_name(snapshot.repo)
+    locks = settings.cache_folder() / ".locks" / settings.folder_name(snapshot.repo)
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with _download_lock(locks / f"{file.digest}.lock", stop):
@@ -91,13 +102,13 @@ def _download_lock(path: Path, stop: threading.Event) -> Iterator[None]:
 
 def _reuse_existing(snapshot: Snapshot, file: HubFile) -> bool:
     """Verify and reuse a file from another tool or commit; remove a wrong one."""
-    for path in (local(snapshot, file), snapshot.blob(file)):
+    for path in (cached_path(snapshot, file), snapshot.blob(file)):
         if path is None or not path.is_file():
             continue
         if _is_complete(path.resolve(), file):
-            if local(snapshot, file) is None:
-                link(snapshot, file)
-            remember(snapshot, file, (snapshot.root / file.path).resolve())
+            if cached_path(snapshot, file) is None:
+                link_into_snapshot(snapshot, file)
+            remember_verified(snapshot, file, (snapshot.root / file.path).resolve())
             return True
         if snapshot.offline:
             hint = "download it again while online: composer pull"
@@ -108,7 +119,7 @@ def _reuse_existing(snapshot: Snapshot, file: HubFile) -> bool:
 
 
 def _is_complete(real: Path | None, file: HubFile) -> bool:
-    if real is None or not real.is_relative_to(settings.cache().resolve()):
+    if real is None or not real.is_relative_to(settings.cache_folder().resolve()):
         return False
     return real.stat().st_size == file.size and digest_of(real, file) == file.digest
 
@@ -125,8 +136,8 @@ def _download(snapshot: Snapshot, file: HubFile, on_bytes: OnBytes, stop: thread
             return
         if digest == file.digest:
             path.replace(snapshot.blob(file))
-            link(snapshot, file)
-            remember(snapshot, file, (snapshot.root / file.path).resolve())
+            link_into_snapshot(snapshot, file)
+            remember_verified(snapshot, file, (snapshot.root / file.path).resolve())
             return
         path.unlink(missing_ok=True)
         if attempt:
@@ -155,7 +166,7 @@ def _collect(snapshot: Snapshot, part: PartialDownload, stop: threading.Event) -
             return
         tries = 0 if part.size - before >= GAIN else tries + 1
         if tries == TRIES or part.restarts == TRIES:
-            raise_interrupted(url, why, f", at {part.size} of {file.size} bytes")
+            raise_connection_lost(url, why, f", at {part.size} of {file.size} bytes")
         time.sleep(WAIT * 2**tries if tries else 0)
 
 
@@ -163,7 +174,7 @@ def _append(url: str, snapshot: Snapshot, part: PartialDownload, stop: threading
     """Request the rest of a file, and write it as it arrives."""
     file, at = part.file, part.size
     headers = {"Range": f"bytes={at}-"} if at else {}
-    with get(url, headers=headers, offline=snapshot.offline) as answer:
+    with open_url(url, headers=headers, offline=snapshot.offline) as answer:
         check_headers(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
             part.restart()  # the server begins again, or knows no such range
@@ -215,15 +226,15 @@ def _raise_write_error(snapshot: Snapshot, file: HubFile, error: OSError) -> NoR
         part = part_of(snapshot, file)
         needed = file.size - part_size(snapshot, file)
         part.unlink(missing_ok=True)
-        disk_full(settings.cache(), needed, free_space(settings.cache()) or 0)
+        raise_disk_full(settings.cache_folder(), needed, free_space(settings.cache_folder()) or 0)
     why = error.strerror or str(error)
-    message = f"{snapshot.repo}/{file.path} cannot be stored in {settings.cache()}: {why}"
+    message = f"{snapshot.repo}/{file.path} cannot be stored in {settings.cache_folder()}: {why}"
     raise_refused(
         "S439", message, hint="set HF_HOME or HF_HUB_CACHE to a folder that can be written"
     )
 
 
-def disk_full(path: Path, needed: int, free: int) -> NoReturn:
+def raise_disk_full(path: Path, needed: int, free: int) -> NoReturn:
     """Raise S439 for a full disk."""
     sizes = f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free"
     message = f"there is not enough space in {path}: {sizes}"

@@ -31,7 +31,7 @@ class HubFile:
         return "sha256" if len(self.digest) == 64 else "git"
 
 
-def read_entries(repo: str, entries: Iterable[Any]) -> dict[str, HubFile]:
+def parse_entries(repo: str, entries: Iterable[Any]) -> dict[str, HubFile]:
     """Return the files of a listing by path; refuse malformed, S438, or unsafe, S415, entries."""
     files: dict[str, HubFile] = {}
     folders: set[str] = set()

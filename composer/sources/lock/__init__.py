@@ -11,6 +11,6 @@ Raises ComposerError: S464 for an invalid lock, S465 for files and S466 for anyt
 differs.
 """
 
-from composer.sources.lock.entries import Lock, lock_beside, read_lock
+from composer.sources.lock.entries import BundleLock, lock_beside, read_lock
 
-__all__ = ["Lock", "lock_beside", "read_lock"]
+__all__ = ["BundleLock", "lock_beside", "read_lock"]

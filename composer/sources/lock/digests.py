@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 from composer.core.location import Location
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.formats import LocalFiles
 from composer.sources.hub import HubFile, settings, snapshot_of
 
 PIECE = 1 << 20
 
 
-def hub_file(location: Location) -> HubFile | None:
+def hub_entry_of(location: Location) -> HubFile | None:
     """Return a Hub file's entry in the listing of its commit."""
     found = snapshot_of(location)
     return found[0].files.get(found[1]) if found else None
@@ -23,7 +23,7 @@ def hub_file(location: Location) -> HubFile | None:
 
 def size_of(location: Location) -> int:
     """Return a file's size, listed or on this machine."""
-    listed = hub_file(location)
+    listed = hub_entry_of(location)
     if listed:
         return listed.size
     with LocalFiles().open(location) as opened:
@@ -32,10 +32,10 @@ def size_of(location: Location) -> int:
 
 def sha256_of(path: Path) -> str:
     """Return a file's digest, stored if the file is unchanged since it was hashed."""
-    return remembered(path) or hash_again(path)
+    return remembered_digest(path) or rehash(path)
 
 
-def hash_again(path: Path) -> str:
+def rehash(path: Path) -> str:
     """Hash a file and store its digest."""
     real, digest = path.resolve(), hashlib.sha256()
     before = _state(real)
@@ -43,11 +43,11 @@ def hash_again(path: Path) -> str:
         while piece := opened.read(PIECE):
             digest.update(piece)
     if _state(real) == before:
-        write_note(_note(real), json.dumps({"state": before, "sha256": digest.hexdigest()}))
+        write_cache_file(_note(real), json.dumps({"state": before, "sha256": digest.hexdigest()}))
     return digest.hexdigest()
 
 
-def remembered(path: Path) -> str | None:
+def remembered_digest(path: Path) -> str | None:
     """Return the stored digest of an unchanged file, or None."""
     real = path.resolve()
     try:
@@ -60,7 +60,7 @@ def remembered(path: Path) -> str | None:
 
 def _note(real: Path) -> Path:
     name = hashlib.sha256(os.fsencode(real)).hexdigest()
-    return settings.notes() / "hashed" / f"{name}.json"
+    return settings.notes_folder() / "hashed" / f"{name}.json"
 
 
 def _state(real: Path) -> list[int | str]:

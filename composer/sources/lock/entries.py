@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
-from composer.formats.byte_ranges import kind_of
+from composer.formats.byte_ranges import describe_file_mode
 from composer.formats.file_problems import show
-from composer.formats.files import stays_inside
+from composer.formats.files import stays_in_folder
 from composer.formats.strictjson import parse_object
 from composer.sources.hub.ids import REPO
 from composer.sources.hub.tree import name_problem
@@ -90,7 +90,7 @@ class TaskEntry(Strict):
     outputs: dict[str, str]
 
 
-class EditionEntry(Strict):
+class VariantEntry(Strict):
     """A bundle without a variant, or in one of them."""
 
     components: dict[str, LockedComponent]
@@ -104,7 +104,7 @@ class Licences(Strict):
     parts: list[dict[str, str]]
 
 
-class LockModel(Strict):
+class LockFile(Strict):
     """A whole lock; sources are named as the manifest writes them."""
 
     lock: Literal[1]
@@ -114,16 +114,16 @@ class LockModel(Strict):
     manifest: FileEntry
     licences: Licences
     sources: dict[str, SourceEntry]
-    edition: EditionEntry
-    variants: dict[str, EditionEntry]
+    edition: VariantEntry
+    variants: dict[str, VariantEntry]
 
 
 @dataclass(frozen=True)
-class Lock:
+class BundleLock:
     """A lock and the file that it was read from; `given` if a user named it for this bundle."""
 
     path: Path
-    model: LockModel
+    model: LockFile
     given: bool = False
 
     @property
@@ -163,7 +163,7 @@ def lock_beside(path: Path) -> Path | None:
     return beside if beside != path and os.path.lexists(beside) else None
 
 
-def read_lock(path: Path, given: bool = False) -> Lock:
+def read_lock(path: Path, given: bool = False) -> BundleLock:
     """Read a lock; raise S464 if it is not one.
 
     One that was not `given` by a user must be a regular file of its folder, not a link out of it.
@@ -178,7 +178,7 @@ def read_lock(path: Path, given: bool = False) -> Lock:
         hint = "upgrade composer, or write it again: composer lock"
         _refuse(path, f"its version is {version}, but only {VERSION} is supported", hint=hint)
     try:
-        return Lock(path, LockModel.model_validate(found), given)
+        return BundleLock(path, LockFile.model_validate(found), given)
     except ValidationError as error:
         _refuse(path, *(_describe_error(each) for each in error.errors()[:8]))
 
@@ -187,13 +187,13 @@ def _bytes(path: Path, given: bool) -> bytes:
     """Return the bytes of a regular file, opened so that a pipe does not hang."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        if not (given or stays_inside(path)):
+        if not (given or stays_in_folder(path)):
             hint = "put the file itself there, or name it: --lock FILE"
             _refuse(path, "it is a link that leads out of its folder", hint=hint)
         with open(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                _refuse(path, f"it is {kind_of(status.st_mode)}", hint=REMOVE)
+                _refuse(path, f"it is {describe_file_mode(status.st_mode)}", hint=REMOVE)
             if status.st_size > MOST_BYTES:
                 _refuse(path, f"it is larger than {MOST_BYTES >> 20} MiB")
             return file.read(MOST_BYTES)

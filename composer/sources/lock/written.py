@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from composer.core.safe_write import write_note
+from composer.core.safe_write import write_cache_file
 from composer.sources.hub import settings
 
 
@@ -14,7 +14,7 @@ def remember_lock(data: bytes) -> None:
 
     If that cannot be recorded, its files are tried in a child process, like untrusted ones.
     """
-    write_note(_note(data))
+    write_cache_file(_note(data))
 
 
 def was_written_here(data: bytes) -> bool:
@@ -26,4 +26,4 @@ def was_written_here(data: bytes) -> bool:
 
 
 def _note(data: bytes) -> Path:
-    return settings.notes() / "locked" / hashlib.sha256(data).hexdigest()
+    return settings.notes_folder() / "locked" / hashlib.sha256(data).hexdigest()

@@ -3,7 +3,7 @@
 import pytest
 
 from composer.components.checkpoints.lora.adapters import read_adapters
-from composer.components.checkpoints.lora.pair import projections
+from composer.components.checkpoints.lora.pair import layer_projections
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.core.component import Adapter, ComponentConfig, Spec
 from composer.core.errors import ComposerError
@@ -18,7 +18,7 @@ SOME = {name: MODULES[name] for name in ("self_attn.q_proj", "mlp.down_proj")}
 
 
 def read(place, home, scale=None, dead=(), model="lm"):
-    targets = projections(read_checkpoint(at(home / model), Headers()))
+    targets = layer_projections(read_checkpoint(at(home / model), Headers()))
     targets = {path: size for path, size in targets.items() if path not in dead}
     spec = Spec("decoder", ComponentConfig(), adapters={"speech": Adapter(place, scale)})
     return read_adapters(spec, Headers(), targets, dead)["speech"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.components.checkpoints.gemma4.config import read_settings
-from composer.components.checkpoints.gemma4.layout import layout, layout_problems
+from composer.components.checkpoints.gemma4.layout import layout_problems, tensor_shapes
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats import Tensor
@@ -183,7 +183,7 @@ def test_any_config_is_read_or_refused(changes):
     assert (made is None) == bool(problems)
     assert {problem.code for problem in problems} <= {"W275", "W276"}
     if made:
-        list(layout_problems(layout(made), tensors, {}, "repo: "))
+        list(layout_problems(tensor_shapes(made), tensors, {}, "repo: "))
 
 
 def test_a_checkpoint_whose_encoders_are_quantized_warns(facts):

@@ -17,7 +17,7 @@ from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
+from composer.generation.stop import StopRules
 from tests.components.checkpoint_files import edit_config, write_checkpoint, write_tokenizer
 from tests.streams import ids_of
 
@@ -118,7 +118,7 @@ def together(lm, prompts, counts):
     """Return the ids of several requests, each begun while those before it are in flight."""
     engine, answers = Engine(lm.decoder, lm.tokenizer), []
     for prompt, count in zip(prompts, counts, strict=True):
-        answers.append(engine.add(Request(prompt, Sampling(), Stop(lm.stop, count))))
+        answers.append(engine.add(Request(prompt, Sampling(), StopRules(lm.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()

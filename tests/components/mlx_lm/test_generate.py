@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from composer.core.errors import ComposerError
-from composer.generation.decoder import State
+from composer.generation.decoder import SequenceState
 from tests.components.mlx_lm.models import EOS, IDS, ROWS, WIDTH, edit, greedy, load
 from tests.streams import outputs
 
@@ -150,8 +150,8 @@ def test_overflow_is_an_error_not_a_text(qwen3):
     with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
         next(lm.generate(mx.full((3, WIDTH), mx.nan)))
     with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
-        lm.decoder.greedy([State([], mx.array([0.0, mx.inf]))])
-    assert lm.decoder.greedy([State([], mx.array([0.0, 2.0, -mx.inf]))]) == [1]
+        lm.decoder.greedy([SequenceState([], mx.array([0.0, mx.inf]))])
+    assert lm.decoder.greedy([SequenceState([], mx.array([0.0, 2.0, -mx.inf]))]) == [1]
 
 
 def test_logits_that_are_all_zero_are_an_error_not_the_first_token(qwen3):

@@ -242,6 +242,6 @@ def test_a_model_that_never_stops_is_remarked_on(folder):
 
 
 def test_without_mlx_lm_its_architectures_are_unknown(folder, monkeypatch):
-    monkeypatch.setattr(mlx_lm_support, "folder", lambda: None)
+    monkeypatch.setattr(mlx_lm_support, "mlx_lm_folder", lambda: None)
     (note,) = LanguageModel.facts(spec(folder), Headers()).notes
     assert (note.code, note.severity) == ("L321", "warning")

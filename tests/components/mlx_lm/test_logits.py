@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import (
     IDS,
     KINDS,
@@ -60,7 +60,7 @@ def test_the_chunk_of_the_prefill_changes_nothing(qwen3, expected, chunk):
     embeds = lm.embed(mx.array(IDS))
     lm.decoder.chunk = chunk
     try:
-        state = lm.decoder.prefill(Prompt({"input_embeddings": embeds}))
+        state = lm.decoder.prefill(DecoderInput({"input_embeddings": embeds}))
         with torch.no_grad():
             theirs = model(torch.tensor(IDS)[None]).logits[0, -1].numpy()
         np.testing.assert_allclose(lm.decoder.logits(state), theirs, atol=2e-4)
@@ -95,5 +95,5 @@ def test_several_requests_in_flight_equal_their_solo_runs(qwen3):
     prompts = [lm.embed(mx.array(IDS[:size])) for size in (17, 1, 8)]
     counts = (12, 3, 7)
     alone = [greedy(lm, *each) for each in zip(prompts, counts, strict=True)]
-    given = [Prompt({"input_embeddings": prompt}) for prompt in prompts]
+    given = [DecoderInput({"input_embeddings": prompt}) for prompt in prompts]
     assert together(lm, given, counts) == alone

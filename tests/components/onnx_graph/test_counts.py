@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from composer.components.onnx.graph import STALE
-from composer.components.onnx.graph_config import Pad, Rows
+from composer.components.onnx.graph_config import FramePadding, RowCount
 from tests.components.onnx_graph.loading import CHUNKED, FIXED, facts_of, load, ports, refusal
 from tests.components.onnx_graphs import DIMS, encoder, mel
 
@@ -94,12 +94,12 @@ def test_a_value_of_another_width_is_refused(at):
     (None, 1, 1), (None, 8, 1), (None, 9, 2),
 ])  # fmt: skip
 def test_the_formula_of_qwen3_asr(chunk, frames, rows):
-    assert Rows(chunk=chunk, stride=8).count(frames) == rows
-    assert Rows(chunk=chunk, stride=8).formula(frames).endswith(f" = {rows}")
+    assert RowCount(chunk=chunk, stride=8).count(frames) == rows
+    assert RowCount(chunk=chunk, stride=8).formula(frames).endswith(f" = {rows}")
 
 
 def test_padding_never_shortens():
     for frames in range(1, 50):
-        length = Pad(multiple_of=8).length(frames)
+        length = FramePadding(multiple_of=8).length(frames)
         assert frames <= length < frames + 8
         assert length % 8 == 0

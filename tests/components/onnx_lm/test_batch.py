@@ -5,7 +5,7 @@ import pytest
 
 from composer.components.onnx.lm import decoder as decoder_module
 from composer.core.placement import Placement
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import SCHEMES, quantized, save, torch_model
 from tests.components.onnx_lm.loading import load
 
@@ -35,7 +35,7 @@ def lm(request, tmp_path_factory):
 def begin(lm, numbers=EVERY):
     random = np.random.default_rng(1)
     prompts = [lm.embed(random.integers(3, 190, size)) for size in SIZES]
-    return [lm.decoder.prefill(Prompt({"embeds": prompts[number]})) for number in numbers]
+    return [lm.decoder.prefill(DecoderInput({"embeds": prompts[number]})) for number in numbers]
 
 
 def hidden(state):

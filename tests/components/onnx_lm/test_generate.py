@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from composer.core.errors import ComposerError
-from composer.generation.decoder import Prompt, State
+from composer.generation.decoder import DecoderInput, SequenceState
 from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, greedy, together
 from tests.components.onnx_lm.loading import load
 from tests.streams import outputs
@@ -24,7 +24,7 @@ def test_several_requests_in_flight_equal_their_solo_runs(lm):
     prompts = [lm.embed(IDS[:size]) for size in (17, 1, 8)]
     counts = (12, 3, 7)
     alone = [greedy(lm, *each) for each in zip(prompts, counts, strict=True)]
-    given = [Prompt({"embeds": prompt}) for prompt in prompts]
+    given = [DecoderInput({"embeds": prompt}) for prompt in prompts]
     assert together(lm, given, counts) == alone
 
 
@@ -102,13 +102,13 @@ def test_overflow_is_an_error_not_a_text(lm):
         next(lm.generate(np.full((3, WIDTH), np.nan, np.float32)))
     for odd in ([0.0, np.inf], [1.0, np.nan]):
         with pytest.raises(ComposerError, match="R512"):
-            lm.decoder.greedy([State(None, np.array(odd, np.float32))])
-    assert lm.decoder.greedy([State(None, np.array([0.0, 2.0, -np.inf]))]) == [1]
+            lm.decoder.greedy([SequenceState(None, np.array(odd, np.float32))])
+    assert lm.decoder.greedy([SequenceState(None, np.array([0.0, 2.0, -np.inf]))]) == [1]
 
 
 def test_logits_that_are_all_zero_are_an_error_not_the_first_token(lm):
     with pytest.raises(ComposerError, match="R512 the decoder's logits are all 0"):
-        lm.decoder.greedy([State(None, np.zeros(9, np.float32))])
+        lm.decoder.greedy([SequenceState(None, np.zeros(9, np.float32))])
 
 
 def test_a_checkpoint_of_zeros_writes_nothing(folder):

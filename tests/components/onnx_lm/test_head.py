@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from composer.components.models import decoder, llama
-from composer.components.onnx.lm.greedy import Winner
+from composer.components.onnx.lm.greedy import GreedyHead
 from composer.core.errors import ComposerError
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import IDS, greedy, save, torch_model
 from tests.components.onnx_lm.loading import load, logits_of_torch
 from tests.components.onnx_lm.loading import separate_store as distance
@@ -55,7 +55,7 @@ def half(home):
 
 def scores_of(lm, rows=IDS):
     """Return what the graph gives for the last of some ids, as greedy decoding reads it."""
-    return lm.decoder.prefill(Prompt({"embeds": lm.embed(rows)})).logits
+    return lm.decoder.prefill(DecoderInput({"embeds": lm.embed(rows)})).logits
 
 
 def exact(lm, scores):
@@ -68,7 +68,7 @@ def test_greedy_ids_are_those_of_the_exact_head_among_near_ties(near_ties, monke
     found, wanted, coarse = [], [], []
     for end in range(1, 40):
         ids = np.random.default_rng(end).integers(3, 190, end)
-        state = lm.decoder.prefill(Prompt({"embeds": lm.embed(ids)}))
+        state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(ids)}))
         found += lm.decoder.greedy([state])
         wanted.append(int(exact(lm, state.logits).argmax()))
         coarse.append(int(state.logits.products.argmax()))
@@ -81,7 +81,7 @@ def test_equal_rows_give_the_first_of_them(home):
         table[:] = table[100]
 
     lm = load(save(rounded_model(torch.bfloat16, change), home / "equal", torch.bfloat16))
-    state = lm.decoder.prefill(Prompt({"embeds": lm.embed(IDS)}))
+    state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS)}))
     assert lm.decoder.greedy([state]) == [0]
     assert greedy(lm, lm.embed(IDS), 3) == [0, 0, 0]
 
@@ -109,7 +109,7 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
     table = lm.embed(np.arange(192))
     for end in range(1, 12):
         rows = {"embeds": changes[kind](table[end : 2 * end]).astype(np.float32)}
-        scores = lm.decoder.prefill(Prompt(rows)).logits
+        scores = lm.decoder.prefill(DecoderInput(rows)).logits
         off = np.abs(scores.products - exact(lm, scores))
         winner = lm.decoder.winner
         bounds = winner.bounds(scores.hidden, scores.rest, np.arange(len(scores.products)))
@@ -123,9 +123,10 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
 
 def test_without_its_bounds_it_would_be_wrong(near_ties, monkeypatch):
     lm, _ = near_ties
-    monkeypatch.setattr(Winner, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows)))
+    monkeypatch.setattr(GreedyHead, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows)))
     states = [
-        lm.decoder.prefill(Prompt({"embeds": lm.embed(IDS[:end])})) for end in range(1, len(IDS))
+        lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:end])}))
+        for end in range(1, len(IDS))
     ]
     wanted = [int(exact(lm, state.logits).argmax()) for state in states]
     assert lm.decoder.greedy(states) != wanted
@@ -135,7 +136,7 @@ def test_all_logits_are_as_near_as_float32_and_follow_coarse_ones(half):
     lm, model = half
     theirs = logits_of_torch(model)
     assert distance(lm.logits(lm.embed(IDS)), theirs) < 2e-6
-    state = lm.decoder.prefill(Prompt({"embeds": lm.embed(IDS[:9])}))
+    state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:9])}))
     assert distance(state.logits.logits, theirs[8]) > 1e-4
     lm.decoder.step([state], [int(IDS[9])])
     for _ in range(2):

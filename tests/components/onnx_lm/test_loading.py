@@ -31,9 +31,11 @@ def test_nothing_is_left_on_the_disk(folder, tmp_path, monkeypatch):
     room.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(room))
     seen = []
-    genuine = weights.Weights.close
+    genuine = weights.WeightsFile.close
     monkeypatch.setattr(
-        weights.Weights, "close", lambda self: seen.extend(os.listdir(self.folder)) or genuine(self)
+        weights.WeightsFile,
+        "close",
+        lambda self: seen.extend(os.listdir(self.folder)) or genuine(self),
     )
     lm = load(folder)
     assert seen == ["weights.bin"]

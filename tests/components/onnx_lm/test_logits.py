@@ -7,7 +7,7 @@ import pytest
 
 from composer.components.checkpoints import affine
 from composer.components.models import decoder, llama, rotary
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import (
     IDS,
     ROWS,
@@ -52,7 +52,7 @@ def test_heads_may_have_any_width_and_number(tmp_path, more):
 def test_the_chunk_of_the_prefill_changes_nothing(qwen3, lm, expected, chunk, monkeypatch):
     monkeypatch.setattr(lm.decoder, "chunk", chunk)
     embeds, theirs = lm.embed(IDS), logits_of_torch(qwen3[0])
-    state = lm.decoder.prefill(Prompt({"embeds": embeds}))
+    state = lm.decoder.prefill(DecoderInput({"embeds": embeds}))
     assert separate_store(lm.decoder.logits(state), theirs[-1]) < 1e-5
     assert separate_store(lm.logits(embeds), theirs) < 1e-5
     assert greedy(lm, embeds) == expected

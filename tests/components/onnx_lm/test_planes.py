@@ -14,24 +14,24 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_three_planes_are_as_near_as_float32_and_fewer_are_not(bits, monkeypatch):
-    assert int8_exactness.error(bits) < 1e-6
+    assert int8_exactness.int8_plane_error(bits) < 1e-6
     for count, least, most in ((1, 2e-3, 3e-2), (2, 1e-5, 2e-4)):
         monkeypatch.setattr(int8_planes, "PLANES", count)
-        assert least < int8_exactness.error(bits) < most
+        assert least < int8_exactness.int8_plane_error(bits) < most
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_planes_that_are_not_the_kernels_own_are_noticed(bits, monkeypatch):
-    genuine = int8_planes.as_kernel_rounds
+    genuine = int8_planes.write_kernel_rounding
     monkeypatch.setattr(
-        int8_planes, "as_kernel_rounds", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001
+        int8_planes, "write_kernel_rounding", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001
     )
-    assert int8_exactness.error(bits) > 10 * int8_exactness.NEAR
+    assert int8_exactness.int8_plane_error(bits) > 10 * int8_exactness.NEAR
 
 
 def test_where_planes_are_not_exact_weights_are_unpacked(mixed, monkeypatch):
     exact = load(mixed)
-    monkeypatch.setattr(graph, "are_exact", lambda: False)
+    monkeypatch.setattr(graph, "int8_planes_are_exact", lambda: False)
     unpacked = load(mixed)
     assert (len(exact.decoder.sessions), len(unpacked.decoder.sessions)) == (2, 1)
     embeds = exact.embed(IDS)
@@ -67,13 +67,13 @@ def test_no_weight_is_widened(mixed, monkeypatch):
     from composer.components.onnx import weights
 
     names = []
-    genuine = weights.Weights.add
+    genuine = weights.WeightsFile.add
 
     def add(self, name, dtype, shape, pieces):
         names.append((name, dtype, len(shape)))
         return genuine(self, name, dtype, shape, pieces)
 
-    monkeypatch.setattr(weights.Weights, "add", add)
+    monkeypatch.setattr(weights.WeightsFile, "add", add)
     load(mixed)
     matrices = {name for name, dtype, axes in names if (dtype, axes) == ("float32", 2)}
     assert {name for name in matrices if not name.endswith(".residual_offset")} == {

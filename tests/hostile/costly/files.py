@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from tests.formats.onnx_models import model
 from tests.formats.test_safetensors import HOSTILE as TENSORS
 from tests.fuzz.worst import INPUTS
@@ -13,7 +13,7 @@ from tests.hostile.costly.case import graph_check, manifest, weights
 from tests.hostile.making import ONNX, bundle
 from tests.hostile.test_manifest import HOSTILE, JSON
 
-MINI = shipped("bundles") / "mega-asr-mini"
+MINI = shipped_folder("bundles") / "mega-asr-mini"
 AS = {"onnx": graph_check, "safetensors": weights, "manifest": lambda make: manifest(make())}
 
 

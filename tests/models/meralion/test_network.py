@@ -42,7 +42,7 @@ def test_every_stage_and_layer_is_that_of_transformers(component, reference, mel
         x = found[f"layer {number}"] = layer(component, number, HEADS, x)
     for name in ("layer_norm", "ln_speech"):
         x = found[name] = apply(component, lambda v, x, n=name: v.layer_norm(x, n, meralion.EPS), x)
-    settings = meralion.Settings(LAYERS, HEADS, JOINED * WIDTH)
+    settings = meralion.MeralionSettings(LAYERS, HEADS, JOINED * WIDTH)
     found["rows"] = apply(component, lambda v, x: meralion.adapt(v, settings, x), x)
     assert found.keys() == want.keys()
     for stage, value in found.items():
