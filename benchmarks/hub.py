@@ -33,8 +33,8 @@ import time
 began = time.perf_counter()
 from composer.cli import main
 code = main(["check", "ann/huge"])
-from composer.sources.hub.client import received
-print(received(), time.perf_counter() - began, time.process_time())
+from composer.sources.hub.client import received_bytes
+print(received_bytes(), time.perf_counter() - began, time.process_time())
 raise SystemExit(code)
 """
 

@@ -25,7 +25,7 @@ class AdapterSwitch(Protocol):
 
 
 class MlxLmDecoder:
-    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt`.
+    """A `composer.generation.engine.Decoder`; a prompt is a `DecoderInput`.
 
     `rows` returns the same inputs for generated ids [N], so that the model never looks
     any of them up itself.

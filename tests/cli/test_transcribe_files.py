@@ -155,10 +155,10 @@ def test_json_is_valid_in_every_locale(tmp_path):
         "import sys\n"
         "from composer.cli.app import main\n"
         "from composer.cli.printing import echo\n"
-        "from composer.core.output import as_json\n"
+        "from composer.core.output import json_text\n"
         "sys.argv = ['composer', '--version']\n"
         "main(['--version'])\n"
-        "echo(as_json(['\u00e9', '\u4f60', '\U0001f3a7'], None))\n"
+        "echo(json_text(['\u00e9', '\u4f60', '\U0001f3a7'], None))\n"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = subprocess.run(

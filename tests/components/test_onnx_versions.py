@@ -107,8 +107,8 @@ def test_a_later_onnx_runtime_is_not_presumed_to_refuse(at, monkeypatch):
 
 def test_the_installed_version_is_known_without_importing_it():
     code = (
-        "import sys; from composer.components.onnx.versions import installed; "
-        "assert installed(); assert 'onnxruntime' not in sys.modules"
+        "import sys; from composer.components.onnx.versions import installed_version; "
+        "assert installed_version(); assert 'onnxruntime' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert versions.installed_version() == HERE

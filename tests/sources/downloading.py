@@ -25,10 +25,10 @@ def sent(mirror, part):
 FETCH = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-from composer.sources.hub import Hub, RequiredFile, fetch, parse_id
+from composer.sources.hub import Hub, RequiredFile, download_files, parse_id
 found = Hub().snapshot(parse_id("ann/tiny"))
 print("begun", flush=True)
-done = fetch([RequiredFile(found, found.files[sys.argv[1]], ())])
+done = download_files([RequiredFile(found, found.files[sys.argv[1]], ())])
 print(done.files)
 """
 

@@ -3,7 +3,7 @@
 `bundle.lock` is JSON beside the manifest: the commit of each source, size and sha256 of each file
 that a component reads, the ports and dims that were bound from them, and the licences as stated.
 
-`read_lock(path)` is a `Lock`; `composer.checker.lock_differences` compares a bundle with it,
+`read_lock(path)` is a `BundleLock`; `composer.checker.lock_differences` compares a bundle with it,
 `composer.publishing.lock` writes one and `composer.publishing.verify` compares all of it with a
 cache or folder, without a network.
 
