@@ -24,6 +24,12 @@ variable bit rate with or without a Xing header, joined MP3 and FLAC files, chai
 32-bit size wrapped or was never written. A recording that was cut short is refused (S483, S489), or
 read as far as it goes by `--partial`.
 
+MP4 (m4a, mov, 3gp), WebM and Matroska, ASF (wma), AMR, AAC and CAF are decoded by
+[PyAV](https://pypi.org/project/av), an extra: `pip install 'bundle-composer[av]'`. Without it they
+are refused, and the error names this command. That such a file is whole is found out by the sizes
+that its container states, and its sound is compared with the duration that it claims
+([why so](decisions/040-pyav.md)). This table is that with PyAV.
+
 Of several channels the mean is taken. Where one is inverted, up to its gain or the noise of a
 codec, that is refused (S488): choose `--channel left` or `right`, or `each`.
 

@@ -80,11 +80,11 @@ REFUSED = {
     "G22 NaN": (encoded(np.array([0.1, np.nan]), subtype="FLOAT"), "S484"),
     "G23 infinite": (encoded(np.array([0.1, np.inf]), subtype="FLOAT"), "S484"),
     "G28 channels that cancel": (encoded(np.stack([TONE, -TONE], 1)), "S488"),
-    "G36 CAF": (encoded(container="CAF"), "S481"),
-    "G41 M4A": (b"\0\0\0\x20ftypM4A \0\0" + bytes(64), "S481"),
-    "G42 WebM": (b"\x1aE\xdf\xa3" + bytes(64), "S481"),
-    "G43 AAC": (b"\xff\xf1\x50\x80" + bytes(64), "S481"),
-    "G44 AMR": (b"#!AMR\n" + bytes(64), "S481"),
+    "G36 a truncated CAF": (encoded(container="CAF")[:-9], "S48"),
+    "G41 M4A": (b"\0\0\0\x20ftypM4A \0\0" + bytes(64), "S48"),
+    "G42 WebM": (b"\x1aE\xdf\xa3" + bytes(64), "S48"),
+    "G43 AAC": (b"\xff\xf1\x50\x80" + bytes(64), "S48"),
+    "G44 AMR": (b"#!AMR\n" + bytes(64), "S48"),
     "G45 a truncated FLAC": (FLAC[: len(FLAC) // 2], "S48"),
     "G46 a truncated MP3": (MP3[: len(MP3) // 2], "S483"),
     "G46 a truncated Ogg": (OGG[: len(OGG) // 2], "S483"),
@@ -145,7 +145,12 @@ def test_a_clip_is_read_or_refused(run_features, changed):
 
 
 @pytest.mark.parametrize(
-    "head", [b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", b"RF64\xff\xff\xff\xffWAVE"]
+    "head",
+    [
+        b"RIFF\0\0\0\0WAVE",
+        b"FORM\0\0\0\0AIFF",
+        b"RF64\xff\xff\xff\xffWAVE",
+    ],
 )
 def test_chunks_without_end_are_not_walked(run_features, tmp_path, head):
     """A hole in a file reads as chunks of no length."""
@@ -156,6 +161,16 @@ def test_chunks_without_end_are_not_walked(run_features, tmp_path, head):
     assert code == 5
     assert "S483 the " in messages
     assert "it has no audio data" in messages
+
+
+@pytest.mark.parametrize("head", [b"caff\0\1\0\0", b"\0\0\0\x08ftyp", b"#!AMR\n\x7c"])
+def test_boxes_and_frames_without_end_are_not_walked(run_features, tmp_path, head):
+    with (tmp_path / "hole.m4a").open("wb") as file:
+        file.write(head)
+        file.truncate(100_000_000_000)
+    code, messages = run_features(None, "hole.m4a")
+    assert code == 5
+    assert "S48" in messages
 
 
 def test_pages_without_end_are_not_walked(run_features, monkeypatch):

@@ -8,6 +8,15 @@ from composer.formats.audio.mpeg import parse_header
 
 READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
 
+BY_PYAV = {
+    "MP4": "an MP4/M4A file",
+    "Matroska": "a WebM/Matroska file",
+    "ASF": "a WMA/ASF file",
+    "AMR": "an AMR file",
+    "ADTS": "a raw AAC stream",
+    "CAF": "a CAF file",
+}
+
 _HEAD = 4096
 _OTHERS = (
     (rb"....ftyp", "an MP4/M4A file"),
@@ -59,6 +68,12 @@ def container_of(head: bytes) -> str | None:
     if head[:4] == b"OggS":
         return "Ogg"
     return "MP3" if head[:3] == b"ID3" or parse_header(head[:4]) else None
+
+
+def container_of_pyav(head: bytes) -> str | None:
+    """Return which container that PyAV reads a file is by its first bytes, or None."""
+    found = describe(head)
+    return next((kind for kind, name in BY_PYAV.items() if name == found), None)
 
 
 def describe(head: bytes) -> str:

@@ -11,24 +11,28 @@ from composer.formats.audio.spliced import SplicedFile
 class FrameCount:
     """The declared frames, and how many fewer or more a decoder may return.
 
-    What is more, up to there, is padding of the last block, and is cut off.
+    What is more, up to there, is padding of the last block, and is cut off. Of what is a claim of
+    the container, yet more is sound that it does not count.
     """
 
     stated: int
     fewer: int = 0
     more: int = 0
+    is_claim: bool = False
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of a file that is decoded by itself.
 
-    `frames` takes the rate of the decoded part; None where nothing states a length.
+    `frames` takes the rate of the decoded part; None where nothing states a length. `by_av` is the
+    container of a part that PyAV decodes.
     """
 
     file: SplicedFile
     frames: FrameCount | None = None
     clock: int | None = None  # the rate that `frames` counts in, where it is not the decoded one
+    by_av: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from composer.formats.audio import pyav
 from composer.formats.audio.audio_problems import audio_error, check_format, check_length
 from composer.formats.audio.channels import Channel, ChannelCollector
 from composer.formats.audio.container_parts import (
@@ -43,7 +44,7 @@ def decode(
             with _open(part) as sound:
                 rate, channels = sound.samplerate, sound.channels
                 check_format(rate, channels, name)
-                frames = _at_rate(part, rate)
+                frames = sound.claim if part.by_av else _at_rate(part, rate)
                 if frames:
                     expected += frames.stated
                     check_length(int(expected), rate, name, most)
@@ -53,13 +54,11 @@ def decode(
                     raise _format_change_error(kind, name, number, mixer, rate, channels)
                 for block in _blocks(sound, careful):
                     mixer.add(block)
-        except _library_error() as error:
+        except (_library_error(), pyav.CannotDecode) as error:
             if mixer is None:
                 mixer = ChannelCollector(16_000, 1, name, channel)
             mixer.by_part.append(mixer.frames - before)
-            return mixer, damaged_fault(
-                kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder"
-            )
+            return mixer, _fault(kind, error)
         fault = _compare(kind, mixer, mixer.frames - before, frames) if frames else None
         mixer.by_part.append(mixer.frames - before)
         if fault:
@@ -84,13 +83,15 @@ def decode_again(
                 while remaining and (block := next(blocks, None)) is not None:
                     yield block[:remaining]
                     remaining -= min(remaining, len(block))
-        except _library_error():
+        except (_library_error(), pyav.CannotDecode):
             pass
         if remaining:
             raise audio_error("S480", name, "the audio file changed while it was read")
 
 
 def _open(part: Part) -> Any:
+    if part.by_av:
+        return pyav.Sound(part, part.by_av)
     import soundfile
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -108,8 +109,17 @@ def _library_error() -> type[Exception]:
     return kind
 
 
+def _fault(kind: str, error: Exception) -> AudioFault:
+    if isinstance(error, pyav.CannotDecode):
+        return error.fault(kind)
+    return damaged_fault(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
+
+
 def _blocks(sound: Any, careful: bool) -> Iterator[np.ndarray]:
     size = _SMALL if careful else _BLOCK
+    if isinstance(sound, pyav.Sound):
+        yield from sound.blocks(size)
+        return
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         yield block
 
@@ -129,7 +139,9 @@ def _compare(
     """Drop padding at the end; return the fault if frames are missing or surplus."""
     if frames.stated < decoded <= frames.stated + frames.more:
         mixer.drop_last(decoded - frames.stated)
-    elif decoded > frames.stated or decoded < frames.stated - frames.fewer:
+    elif (
+        decoded > frames.stated and not frames.is_claim
+    ) or decoded < frames.stated - frames.fewer:
         how = f"its header declares {frames.stated} frames, but the file has {decoded}"
         return truncated_fault(kind, how)
     return None

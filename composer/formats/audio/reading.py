@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from composer.formats.audio import aiff, flac, mpeg, ogg, riff
+from composer.formats.audio import aiff, av_layout, flac, mpeg, ogg, pyav, riff
 from composer.formats.audio.audio_problems import audio_error, check_format
 from composer.formats.audio.channels import Channel, check_channel_choice, mixed_samples
-from composer.formats.audio.container import READABLE, container_of, describe
+from composer.formats.audio.container import READABLE, container_of, container_of_pyav, describe
 from composer.formats.audio.container_parts import AudioFault, Layout
 from composer.formats.audio.decoding import decode
 from composer.formats.audio.opening import Encoded, OpenedFile, is_encoded, opened
@@ -28,6 +28,7 @@ LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
     "FLAC": flac.find_flac_parts,
     "Ogg": ogg.find_ogg_parts,
     "MP3": mpeg.find_mpeg_parts,
+    **av_layout.LAYOUTS,
 }
 _BLOCK = 2**18
 _HEAD = 4096
@@ -42,6 +43,8 @@ def read_audio(
     max_seconds: float | None = None,
 ) -> Audio:
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
+
+    With PyAV (`pip install 'bundle-composer[av]'`) also MP4, WebM, ASF, AMR, AAC and CAF.
 
     A file is a path, its bytes, or open for reading and seeking in binary.
 
@@ -156,6 +159,9 @@ def _kind(file: BinaryIO, size: int, name: str) -> str:
     if head[:3] == b"ID3":
         file.seek(id3_end(file, 0, size))
         kind = "FLAC" if file.read(4) == b"fLaC" else kind
+    if kind is None and (kind := container_of_pyav(head)) and not pyav.is_installed():
+        found = f"this is {describe(head)}, which PyAV reads, and it is not installed"
+        raise audio_error("S481", name, found, pyav.INSTALL)
     if kind is None:
         raise audio_error(
             "S481",

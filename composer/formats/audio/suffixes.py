@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff"})
+BY_PYAV = {".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".webm", ".mka", ".wma", ".amr", ".aac", ".caf"}
+SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff"} | BY_PYAV)
 
 
 def is_clip(path: Path) -> bool:

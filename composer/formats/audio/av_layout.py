@@ -1,0 +1,153 @@
+"""Find out whether a file that PyAV decodes is whole, by the sizes that its container states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import BinaryIO
+
+from composer.formats.audio.container_parts import (
+    AudioFault,
+    Layout,
+    Part,
+    damaged_fault,
+    truncated_fault,
+    unsupported_fault,
+)
+from composer.formats.audio.spliced import SplicedFile
+
+SEGMENT = b"\x18\x53\x80\x67"
+FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+AMR_FRAMES = (12, 13, 15, 17, 19, 20, 26, 31, 5)  # bytes after the first, by kind of frame
+AMR_WB_FRAMES = (17, 23, 32, 36, 40, 46, 50, 58, 60, 5)
+MOST = 2_000_000  # boxes, chunks or frames: more than six hours have
+EMPTY_FRAMES = (14, 15)  # a lost one, and one without speech
+
+
+def layout(kind: str, file: BinaryIO, size: int) -> Layout:
+    """Return a file as one part, which PyAV decodes, and its fault where it is not whole."""
+    fault = CHECKS[kind](file, size)
+    return [Part(SplicedFile(file, [(0, size)]), by_av=kind)], fault
+
+
+def _mp4(file: BinaryIO, size: int) -> AudioFault | None:
+    """Follow the boxes to the end of the file."""
+    at, has_index, count = 0, False, 0
+    while at + 8 <= size:
+        if (count := count + 1) > MOST:
+            return _endless("MP4")
+        file.seek(at)
+        head = file.read(16)
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length == 0:
+            length = size - at
+        has_index |= name in (b"moov", b"moof")
+        if length < 8 or at + length > size:
+            how = (
+                f"its box '{name.decode('latin1')}' ends at byte {at + length}, the file at {size}"
+            )
+            return truncated_fault("MP4", how)
+        at += length
+    return None if has_index else truncated_fault("MP4", "it has no index of its samples ('moov')")
+
+
+def _matroska(file: BinaryIO, size: int) -> AudioFault | None:
+    """Compare the size of the segment with the file's."""
+    file.seek(0)
+    head = file.read(4096)
+    at = head.find(SEGMENT)
+    if at < 0 or at + 12 > len(head):
+        return truncated_fault("Matroska", "it has no segment")
+    first = head[at + 4]
+    width = 9 - first.bit_length()
+    value = int.from_bytes(head[at + 4 : at + 4 + width], "big") & ((1 << 7 * width) - 1)
+    stop = at + 4 + width + value
+    unknown = value == (1 << 7 * width) - 1  # a live recording
+    if not unknown and stop > size:
+        return truncated_fault("Matroska", f"its segment ends at byte {stop}, the file at {size}")
+    return None
+
+
+def _asf(file: BinaryIO, size: int) -> AudioFault | None:
+    """Compare the size that the file properties state with the file's."""
+    file.seek(0)
+    head = file.read(65_536)
+    at = head.find(FILE_PROPERTIES)
+    if at < 0:
+        return truncated_fault("ASF", "it has no file properties")
+    stated = int.from_bytes(head[at + 40 : at + 48], "little")
+    if stated > size:
+        return truncated_fault(
+            "ASF", f"its header declares {stated} bytes, but the file has {size}"
+        )
+    return None
+
+
+def _caf(file: BinaryIO, size: int) -> AudioFault | None:
+    """Compare the size of the sound with the file's."""
+    at, count = 8, 0
+    while at + 12 <= size:
+        if (count := count + 1) > MOST:
+            return _endless("CAF")
+        file.seek(at)
+        head = file.read(12)
+        length = int.from_bytes(head[4:], "big")
+        if head[:4] == b"data":
+            stop = size if length == 2**64 - 1 else at + 12 + length
+            if stop > size:
+                return truncated_fault("CAF", f"its sound ends at byte {stop}, the file at {size}")
+            return None
+        at += 12 + length
+    return truncated_fault("CAF", "it has no audio data")
+
+
+def _adts(file: BinaryIO, size: int) -> AudioFault | None:
+    """Follow the frames to the end of the file."""
+    at = count = 0
+    while at + 7 <= size:
+        if (count := count + 1) > MOST:
+            return _endless("ADTS")
+        file.seek(at)
+        head = file.read(7)
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or length < 7:
+            return damaged_fault("ADTS", f"there is no frame at byte {at}")
+        at += length
+    return None if at == size else truncated_fault("ADTS", "its last frame is cut off")
+
+
+def _amr(file: BinaryIO, size: int) -> AudioFault | None:
+    """Follow the frames to the end of the file."""
+    file.seek(0)
+    head = file.read(9)
+    wide = head.startswith(b"#!AMR-WB\n")
+    if not wide and not head.startswith(b"#!AMR\n"):
+        return unsupported_fault("AMR", "several channels")
+    at, sizes = (9, AMR_WB_FRAMES) if wide else (6, AMR_FRAMES)
+    count = 0
+    while at < size:
+        if (count := count + 1) > MOST:
+            return _endless("AMR")
+        file.seek(at)
+        kind = file.read(1)[0] >> 3 & 15
+        if kind >= len(sizes) and kind not in EMPTY_FRAMES:
+            return damaged_fault("AMR", f"there is no frame at byte {at}")
+        at += 1 + (sizes[kind] if kind < len(sizes) else 0)
+    return None if at == size else truncated_fault("AMR", "its last frame is cut off")
+
+
+def _endless(kind: str) -> AudioFault:
+    return damaged_fault(kind, f"it has more than {MOST} parts")
+
+
+CHECKS: dict[str, Callable[[BinaryIO, int], AudioFault | None]] = {
+    "MP4": _mp4,
+    "Matroska": _matroska,
+    "ASF": _asf,
+    "AMR": _amr,
+    "ADTS": _adts,
+    "CAF": _caf,
+}
+LAYOUTS = {kind: partial(layout, kind) for kind in CHECKS}
