@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import composer
-from composer.manifest.entries import Quantization
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.manifest.recipes import recipes
 from tests import replica
 
@@ -91,14 +91,14 @@ def test_a_dtype_and_a_recipe_of_the_user_replace_only_their_like(sources, tmp_p
         assert not report.problems
         return report.bundle.components["decoder"].spec.precision
 
-    eight = Quantization(8, dtype="float32")
+    eight = QuantizationRecipe(8, dtype="float32")
     four = recipes()["ple-safe-4bit"].quantization
     assert precision("float16") == replace(eight, dtype="float16")
     assert precision("ple-safe-4bit") == replace(four, dtype="float32")
     assert precision("ple-safe-4bit,bfloat16") == replace(four, dtype="bfloat16")
     assert precision("stored") == "float32"
     assert precision("float16, stored") == "float16"
-    assert precision(Quantization(6)) == Quantization(6, dtype="float32")
+    assert precision(QuantizationRecipe(6)) == QuantizationRecipe(6, dtype="float32")
 
 
 def test_a_precision_that_says_nothing_is_refused(sources):

@@ -1,1 +1,1 @@
-"""Features of waveforms."""
+"""Features of waveforms: log-mel as Whisper and USM compute it."""

@@ -1,1 +1,1 @@
-"""What checkpoints say of networks: configs, tensor names, packing and adapters; no backend."""
+"""Read checkpoints' configs, tensor names, packing and adapters; no backend (lowest level)."""

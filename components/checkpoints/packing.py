@@ -14,8 +14,8 @@ from composer.formats.file_problems import show
 from composer.formats.quantization import Scheme, read_quantization
 
 if TYPE_CHECKING:
+    from composer.core.quantization_recipe import QuantizationRecipe
     from composer.formats.safetensors import Tensor, TensorIndex
-    from composer.manifest.entries import Quantization as Recipe
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
@@ -126,7 +126,7 @@ def _is_projection(path: str) -> bool:
 
 
 def plan_quantization(
-    recipe: Recipe,
+    recipe: QuantizationRecipe,
     tensors: Mapping[str, Tensor],
     packed: Mapping[str, Scheme],
     means: Callable[[str], bool] = _is_projection,
@@ -179,7 +179,7 @@ def plan_quantization(
 
 
 def plan_affine(
-    recipe: Recipe | None, tensors: Mapping[str, Tensor], packed: Mapping[str, Scheme]
+    recipe: QuantizationRecipe | None, tensors: Mapping[str, Tensor], packed: Mapping[str, Scheme]
 ) -> tuple[dict[str, Scheme], list[Problem]]:
     """Return what `plan` does; refuse the formats of microscaling, which MLX alone packs."""
     if recipe is None:
@@ -188,7 +188,7 @@ def plan_affine(
     return plan_quantization(recipe, tensors, packed)
 
 
-def require_affine(recipe: Recipe | None, what: str) -> None:
+def require_affine(recipe: QuantizationRecipe | None, what: str) -> None:
     """Refuse a recipe of another mode."""
     if recipe is None:
         return
@@ -199,7 +199,7 @@ def require_affine(recipe: Recipe | None, what: str) -> None:
         raise ComposerError(Problem("W246", message, hint=hint))
 
 
-def _left_alone(recipe: Recipe, left: Mapping[str, Tensor]) -> Iterator[Problem]:
+def _left_alone(recipe: QuantizationRecipe, left: Mapping[str, Tensor]) -> Iterator[Problem]:
     if left:
         path, tensor = next(iter(left.items()))
         yield Problem(
@@ -215,7 +215,7 @@ def _columns(path: str, tensor: Tensor) -> str:
     return f"{path} has {tensor.shape[-1]} columns, which its groups do not divide"
 
 
-def _chosen(recipe: Recipe, path: str, means: Callable[[str], bool]) -> Scheme | None:
+def _chosen(recipe: QuantizationRecipe, path: str, means: Callable[[str], bool]) -> Scheme | None:
     if any(fnmatchcase(path, glob) for glob in recipe.keep):
         return None
     scheme = None

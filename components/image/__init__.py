@@ -1,1 +1,1 @@
-"""Prepare pictures for vision encoders."""
+"""Pixels of pictures, as vision encoders take them."""

@@ -1,1 +1,1 @@
-"""Components on MLX; each imports MLX when it is loaded, never before."""
+"""The MLX backend: blocks, and decoders of mlx-lm (above models). MLX is imported at load."""

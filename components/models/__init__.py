@@ -1,1 +1,1 @@
-"""Networks, one architecture a file, written with blocks that each backend implements."""
+"""Networks, one architecture a file, in blocks that each backend implements (above checkpoints)."""

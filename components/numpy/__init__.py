@@ -1,1 +1,1 @@
-"""The blocks in NumPy: the readable reference that the other backends are compared with."""
+"""The NumPy backend: the readable reference that others are compared with (above models)."""

@@ -1,1 +1,1 @@
-"""Components on ONNX Runtime, imported when they are loaded, never before."""
+"""The ONNX Runtime backend: blocks as a graph, decoders, exported files (above models)."""

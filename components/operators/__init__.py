@@ -1,1 +1,1 @@
-"""Operators: functions of a graph that need no weights, one a file."""
+"""Operators: functions of a graph that need no weights, one a file (lowest level)."""

@@ -1,1 +1,1 @@
-"""Prompts and answers."""
+"""Prompts, conversations and answers, with a tokenizer that user text cannot forge tokens of."""

@@ -1,1 +1,1 @@
-"""Measure how fast a bundle starts and runs, in processes of its own."""
+"""Measure how fast a bundle starts and runs, in processes of its own (above runtime)."""

@@ -1,4 +1,4 @@
-"""Make the typed graphs of a manifest: describe its components, and check its wires."""
+"""Check a manifest against its files' headers and make its graphs; no weights (above graph)."""
 
 from composer.checker.check import check, check_variant, recheck
 

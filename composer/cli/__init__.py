@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: parse, call a job, print (top level)."""
 
 from composer.cli.start import main
 

@@ -1,1 +1,1 @@
-"""Compare one run with another, value by value in graph order."""
+"""Compare one run with another, value by value in graph order (above runtime)."""

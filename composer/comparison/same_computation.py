@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.manifest.entries import precision_json
+from composer.core.quantization_recipe import precision_json
 from composer.runtime.provenance import versions
 
 if TYPE_CHECKING:

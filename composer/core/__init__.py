@@ -1,1 +1,1 @@
-"""What every part of composer builds on: errors, ports, components, operators and backends."""
+"""What all of composer builds on (lowest level): errors, ports, components, operators, backends."""

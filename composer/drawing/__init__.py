@@ -1,1 +1,1 @@
-"""Draw a checked bundle: a tree for the terminal, Mermaid, and SVG."""
+"""Draw a checked bundle: a tree for the terminal, Mermaid and SVG (above graph)."""

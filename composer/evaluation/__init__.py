@@ -1,1 +1,1 @@
-"""Measure how well a bundle transcribes: error rates with everything that led to them."""
+"""Measure word error rates of a bundle, with all that led to them (above runtime)."""

@@ -1,4 +1,4 @@
-"""Describe models from their headers alone, before any parser that a hostile file could crash."""
+"""Read files that others made, with limits: weights, audio, images, tokenizers (above core)."""
 
 from composer.formats.byte_ranges import ByteRanges
 from composer.formats.config import read_config, unsafe_keys

@@ -1,1 +1,1 @@
-"""Decoding that is independent of any model: sampling, stop rules, streamed text, the engine."""
+"""Continue token ids with any decoder: sampling, stopping, batching, text (above formats alone)."""

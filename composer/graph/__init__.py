@@ -1,1 +1,1 @@
-"""A checked bundle as values: nodes, dims, graphs and the files they read."""
+"""A checked bundle as values: nodes, lengths, graphs, files (above sources, filled by checker)."""

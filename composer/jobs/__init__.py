@@ -1,1 +1,1 @@
-"""What a person asks for, as plain functions."""
+"""What a user asks for, one function a file without printing; cli and server call these."""

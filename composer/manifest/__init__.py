@@ -1,4 +1,4 @@
-"""Read a file's text into a validated manifest that knows the place of each part."""
+"""Read a bundle.yaml into a validated manifest that knows its lines (above formats)."""
 
 from composer.manifest.entries import (
     AdapterEntry,
@@ -6,8 +6,6 @@ from composer.manifest.entries import (
     Input,
     Node,
     Origin,
-    Quantization,
-    QuantizationRule,
     Source,
     Task,
 )
@@ -21,8 +19,6 @@ __all__ = [
     "Manifest",
     "Node",
     "Origin",
-    "Quantization",
-    "QuantizationRule",
     "Source",
     "Task",
     "find_manifest",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import write_file
-from composer.manifest.entries import Quantization
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.manifest.manifest import find_manifest, read_document, read_manifest
 from composer.manifest.recipes import PrecisionChange
 
@@ -52,9 +52,9 @@ def add_variant(path: Path, name: str, precision: Mapping[str, str]) -> Path:
     return file
 
 
-def _text(precision: str | Quantization | None) -> str:
+def _text(precision: str | QuantizationRecipe | None) -> str:
     """Return a precision as a manifest has it; of a recipe the name and the dtype."""
-    if not isinstance(precision, Quantization):
+    if not isinstance(precision, QuantizationRecipe):
         return json.dumps(precision)
     if precision.dtype is None:
         return str(precision.name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from composer.core.quantization_recipe import QuantizationRecipe
 
 
 @dataclass(frozen=True)
@@ -14,51 +16,6 @@ class Source:
     kind: Literal["hf", "folder"]
     value: str
     revision: str | None = None
-
-
-@dataclass(frozen=True)
-class QuantizationRule:
-    """How the weights that one glob matches are packed."""
-
-    bits: int
-    group_size: int
-    mode: str = "affine"
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How a component's projections are quantized, and the dtype that it computes in.
-
-    Without a dtype it computes in the one that is stored. The globs of a recipe with a `name` are
-    for several architectures, and may match nothing.
-    """
-
-    bits: int
-    group_size: int = 64
-    rules: Mapping[str, QuantizationRule] = field(default_factory=dict)
-    keep: tuple[str, ...] = ()
-    mode: str = "affine"
-    dtype: str | None = None
-    name: str | None = None
-
-    @property
-    def title(self) -> str:
-        """Return its name, or what it does in a few words."""
-        title = self.name
-        if not title:
-            title = f"{self.bits} bits, {self.mode}, groups of {self.group_size}"
-            if self.rules:
-                title += f" and {len(self.rules)} rules"
-        if self.dtype:
-            title += f", in {self.dtype}"
-        return title
-
-
-def precision_json(precision: str | Quantization | None) -> Any:
-    """Return a precision in JSON's types: of a recipe, what it says."""
-    if not isinstance(precision, Quantization):
-        return precision
-    return {**asdict(precision), "keep": list(precision.keep)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +38,7 @@ class ComponentEntry:
     use: str
     weights: str | None = None
     files: str | None = None
-    precision: str | Quantization | None = None
+    precision: str | QuantizationRecipe | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     adapters: Mapping[str, AdapterEntry] = field(default_factory=dict)
     emits: str | None = None

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats.quantization import Scheme
-from composer.manifest.entries import Quantization
 from composer.manifest.fields import (
     DOTTED,
     METHOD,
@@ -59,7 +59,7 @@ class Recipe(BaseRecipe):
         examples=["mixed-8-4", "ple-safe-4bit"],
     )
 
-    def quantization(self) -> Quantization:
+    def quantization(self) -> QuantizationRecipe:
         """Return the recipe, which may be another with rules and modules of its own."""
         if self.recipe is None:
             return super().quantization()

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem, in_order
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.entries import (
     AdapterEntry,
@@ -17,7 +18,6 @@ from composer.manifest.entries import (
     Input,
     Node,
     Origin,
-    Quantization,
     Source,
     Split,
     Task,
@@ -211,7 +211,7 @@ def _component(name: str, model: ComponentModel) -> ComponentEntry:
     )
 
 
-def _precision(model: str | Recipe | None) -> str | Quantization | None:
+def _precision(model: str | Recipe | None) -> str | QuantizationRecipe | None:
     if isinstance(model, Recipe):
         return model.quantization()
     named = recipes().get(model or "")

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.formats.quantization import Scheme, scheme_of
-from composer.manifest.entries import Quantization, QuantizationRule
 from composer.manifest.fields import (
     OTHER,
     TEXT,
@@ -66,12 +66,12 @@ class BaseRecipe(Strict):
         self.quantization()
         return self
 
-    def quantization(self) -> Quantization:
+    def quantization(self) -> QuantizationRecipe:
         """Return the recipe; raise ValueError where its numbers fit no packing."""
         if self.bits is None and self.mode is None:
             raise ValueError("it needs bits, or a recipe or mode that has them")
         scheme = scheme_of(self.mode or "affine", self.bits, self.group_size)
-        return Quantization(
+        return QuantizationRecipe(
             scheme.bits,
             scheme.group_size,
             self.rules_over(scheme),

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.core.suggest import did_you_mean, listed
-from composer.manifest.entries import Quantization, QuantizationRule
 from composer.manifest.fields import Dtype, Line
 from composer.manifest.recipe import BaseRecipe
 from composer.manifest.source import read_document_file
@@ -30,7 +30,7 @@ class RecipeInfo:
     """A recipe that has a name, and what it does in one line."""
 
     summary: str
-    quantization: Quantization
+    quantization: QuantizationRecipe
 
 
 @cache
@@ -58,7 +58,7 @@ class PrecisionChange:
     What is None, or not stored, is left to the manifest.
     """
 
-    recipe: Quantization | None = None
+    recipe: QuantizationRecipe | None = None
     dtype: str | None = None
     stored: bool = False
 
@@ -68,9 +68,9 @@ class PrecisionChange:
         found = self if kept else base
         return PrecisionChange(found.recipe, self.dtype or base.dtype, found.stored)
 
-    def applied(self, base: str | Quantization | None) -> str | Quantization | None:
+    def applied(self, base: str | QuantizationRecipe | None) -> str | QuantizationRecipe | None:
         """Return the precision of a component of which the manifest says `base`."""
-        if isinstance(base, Quantization):
+        if isinstance(base, QuantizationRecipe):
             whole = self.over(PrecisionChange(base, base.dtype))
         else:
             whole = self.over(PrecisionChange(None, base))
@@ -86,7 +86,7 @@ class PrecisionChange:
         """
         if isinstance(given, PrecisionChange):
             return given
-        if isinstance(given, Quantization):
+        if isinstance(given, QuantizationRecipe):
             return cls(given, given.dtype)
         found = cls()
         for part in given.split(","):
@@ -99,7 +99,7 @@ class PrecisionChange:
         recipe = data["recipe"]
         if recipe is not None:
             rules = {glob: QuantizationRule(**rule) for glob, rule in recipe["rules"].items()}
-            recipe = Quantization(**{**recipe, "rules": rules, "keep": tuple(recipe["keep"])})
+            recipe = QuantizationRecipe(**{**recipe, "rules": rules, "keep": tuple(recipe["keep"])})
         return cls(recipe, data["dtype"], data["stored"])
 
     def _with(self, word: str) -> PrecisionChange:
@@ -119,4 +119,4 @@ class PrecisionChange:
         )
 
 
-PrecisionRequest = str | Quantization | PrecisionChange
+PrecisionRequest = str | QuantizationRecipe | PrecisionChange

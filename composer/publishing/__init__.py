@@ -1,1 +1,1 @@
-"""Publish a bundle: its lock, licences, model card and upload."""
+"""Lock, verify and upload a bundle, with licences and a model card (above runtime)."""

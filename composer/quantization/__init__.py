@@ -1,1 +1,1 @@
-"""Write a bundle down with its weights quantized."""
+"""Write a bundle with its weights quantized (above runtime)."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.core.new_folder import require_room
+from composer.core.quantization_recipe import QuantizationRecipe, precision_json
 from composer.core.weight_group import WeightGroup
 from composer.formats import Headers
 from composer.formats.packing import Packing
 from composer.graph.checked import Checked
 from composer.graph.files import component_files
-from composer.manifest.entries import Quantization, precision_json
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
 from composer.quantization.manifest import manifest_text
 
@@ -32,7 +32,7 @@ class QuantizedBundle:
     """What is to be written: the rewritten checkpoints, and the files that stay as they are."""
 
     checked: Checked
-    recipes: Mapping[str, Quantization]
+    recipes: Mapping[str, QuantizationRecipe]
     rewrites: tuple[Rewrite, ...]
     copies: Mapping[str, Path]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.graph.checked import Checked
-from composer.manifest.entries import Quantization
 
 GONE = ("variants", "publishes", "recognises")  # which are of the bundle that it was made from
 
 
-def manifest_text(checked: Checked, recipes: Mapping[str, Quantization], folder: Path) -> str:
+def manifest_text(checked: Checked, recipes: Mapping[str, QuantizationRecipe], folder: Path) -> str:
     """Return the manifest of a bundle whose sources are folders of their names.
 
     Components with a recipe are stored as it says now; its dtype stays their precision.

@@ -1,1 +1,1 @@
-"""Load a checked bundle and run it."""
+"""Open a checked bundle, load its components, plan and run a task (above checker, generation)."""

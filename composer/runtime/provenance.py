@@ -10,8 +10,8 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
+from composer.core.quantization_recipe import precision_json
 from composer.graph.files import component_files
-from composer.manifest.entries import precision_json
 from composer.sources.lock.digests import hub_entry_of, sha256_of
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""The server: read a request of OpenAI's API, call a job, answer."""
+"""Serve bundles over HTTP as OpenAI's API does (above jobs)."""

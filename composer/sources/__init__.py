@@ -1,1 +1,1 @@
-"""Find files by a name or ID: shipped bundles, the catalogue, the Hub and locks."""
+"""Find a bundle and its files: by path, shipped name, Hub ID, lock (above manifest)."""

@@ -9,11 +9,11 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.core.errors import ComposerError
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.generation.decoder import DecoderInput
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
 from composer.generation.stop import StopRules
-from composer.manifest.entries import Quantization
 from tests.components.gemma4_models import (
     KINDS,
     PAD,
@@ -363,16 +363,16 @@ def test_experts_on_a_cpu_run_in_float32(pairs):
 def test_packed_experts_run_on_a_cpu_in_bfloat16(pairs, tmp_path):
     pair = pairs("26b")
     folder = save(pair.theirs, tmp_path / "lm", "26b", torch.bfloat16)
-    ours = load(folder, Quantization(bits=8, group_size=32), device="cpu")
+    ours = load(folder, QuantizationRecipe(bits=8, group_size=32), device="cpu")
     assert np.isfinite(f32(ours.logits(pair.embeds().astype(mx.bfloat16)))).all()
-    some = Quantization(bits=8, group_size=32, keep=["*.3.experts.*"])
+    some = QuantizationRecipe(bits=8, group_size=32, keep=["*.3.experts.*"])
     with pytest.raises(ComposerError, match="R555 MLX multiplies experts on a CPU in float32"):
         load(folder, some, device="cpu")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recipe_leaves_what_every_layer_reads(pairs, kind):
-    recipe = Quantization(bits=8, group_size=32)
+    recipe = QuantizationRecipe(bits=8, group_size=32)
     known, pair = facts(pairs(kind).folder, recipe), pairs(kind)
     lm = load(pair.folder, recipe)
     names = {name for name, _ in tree_flatten(lm.model.parameters()) if name.endswith(".scales")}

@@ -11,8 +11,8 @@ from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import load_adapters
 
 from composer.components.mlx.gemma4 import Gemma4
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
-from composer.manifest.entries import Quantization
 from tests.components.adapter_files import write_adapter
 from tests.components.gemma4_adapters import (
     BORROWING,
@@ -92,7 +92,7 @@ def test_dead_modules_are_counted(pair):
 
 
 @pytest.mark.parametrize(
-    "precision", ["bfloat16", Quantization(4, 32), Quantization(8, 32)], ids=str
+    "precision", ["bfloat16", QuantizationRecipe(4, 32), QuantizationRecipe(8, 32)], ids=str
 )
 def test_float32_updates_on_other_bases(pair, precision):
     """Against mlx-lm's own module around the same base, quantized or narrow."""

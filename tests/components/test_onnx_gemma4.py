@@ -11,11 +11,11 @@ from composer.components.models.gemma4_inputs import NOT_GIVEN
 from composer.components.onnx.gemma4 import Gemma4
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
 from composer.generation.stop import StopRules
-from composer.manifest.entries import Quantization
 from tests.components.checkpoint_files import rename
 from tests.components.gemma4_models import KINDS, PAD, ROWS, SMALL, WIDTH, edit, save, torch_model
 from tests.components.gemma4_models import load as load_mlx
@@ -160,7 +160,7 @@ def test_every_layout_is_the_same_model(tmp_path, prefix, dtype):
     assert [note.code for note in facts_of(folder).notes] == (["L325", "L326"] if whole else [])
 
 
-SAFE = Quantization(bits=4, group_size=32)
+SAFE = QuantizationRecipe(bits=4, group_size=32)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -207,7 +207,7 @@ def test_what_it_does_not_compute_is_refused(tmp_path):
         "    hint: ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
         "precision out, or use mlx.gemma4"
     )
-    floats = Quantization(4, 32, mode="mxfp4")
+    floats = QuantizationRecipe(4, 32, mode="mxfp4")
     assert "W246 onnx.gemma4 packs in the affine form" in error_text(folder, precision=floats)
     both = error_text(edit(folder, attention_bias=True), precision="bfloat16")
     assert "W246" in both

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from composer.core.errors import ComposerError
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.generation.decoder import DecoderInput
 from composer.generation.prefix_cache import row_digests
-from composer.manifest.entries import Quantization, QuantizationRule
 from tests.components import gemma4_models as gemma4
 from tests.components.mlx_lm.models import load, save, torch_model
 from tests.streams import outputs
@@ -267,7 +267,7 @@ def test_one_bit_of_one_row_distinguishes_conversations(qwen3):
 def test_a_quantized_table_gives_a_token_the_same_row_alone(tmp_path):
     folder = save(torch_model("qwen3", num_hidden_layers=2), tmp_path / "lm")
     rules = {"*": QuantizationRule(8, 32)}
-    lm = fresh(load(folder, Quantization(4, 32, rules)))
+    lm = fresh(load(folder, QuantizationRecipe(4, 32, rules)))
     expected = talk(lm, reuse_cache=False)
     lm.read.clear()
     assert talk(lm, reuse_cache=True).tolist() == expected.tolist()

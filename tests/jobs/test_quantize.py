@@ -12,8 +12,8 @@ import pytest
 import composer
 from composer.core.errors import ComposerError
 from composer.core.location import Location
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.formats import Headers
-from composer.manifest.entries import Quantization, QuantizationRule
 from composer.quantization import checkpoint
 from composer.sources.shipped import shipped_folder
 from tests.components.mlx_lm.models import IDS, save, torch_model
@@ -45,10 +45,10 @@ graph:
 outputs: {logits: $logits}
 """
 EIGHT = QuantizationRule(8, 32, "mxfp8")
-THREE = Quantization(
+THREE = QuantizationRecipe(
     3, 32, {"*.layers.0.*": QuantizationRule(5, 64), "*.embed_tokens": EIGHT}, name="three"
 )
-SIX = Quantization(6, 64, {"*embed_tokens": QuantizationRule(4, 64)}, name="six")
+SIX = QuantizationRecipe(6, 64, {"*embed_tokens": QuantizationRule(4, 64)}, name="six")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_gemma4_with_its_per_layer_table(tmp_path, rules):
     from mlx_lm.utils import load_model
 
     (tmp_path / "bundle.yaml").write_text(GEMMA4)
-    recipe = Quantization(4, 32, dict.fromkeys(rules, QuantizationRule(8, 32)), name="mine")
+    recipe = QuantizationRecipe(4, 32, dict.fromkeys(rules, QuantizationRule(8, 32)), name="mine")
     asked = {"sources": {"repo": ELDERWISE}, "precision": {"decoder": recipe}}
     made = composer.quantize(
         composer.BundleOptions(tmp_path / "bundle.yaml", **asked), tmp_path / "new"
@@ -188,7 +188,7 @@ def test_onnx_gemma4_packs_what_mlx_packs(tmp_path, recipe):
             "    hint: name one, as in --precision decoder=mixed-8-4",
         ),
         ({"other": "int8"}, "W219 precision is given for 'other', which is not a component"),
-        ({"decoder": Quantization(4, 128)}, "columns, not a multiple of the group size 128"),
+        ({"decoder": QuantizationRecipe(4, 128)}, "columns, not a multiple of the group size 128"),
     ],
 )
 def test_what_cannot_be_quantized_is_refused(tiny, tmp_path, precision, message):

@@ -20,7 +20,7 @@ from composer.manifest import (
     Manifest,
     Node,
     Origin,
-    Quantization,
+    QuantizationRecipe,
     QuantizationRule,
     Source,
     read_manifest,
@@ -75,15 +75,15 @@ RECIPE = "{bits: 8, group_size: 32, rules: {'*.mlp.*': 4}, keep: [lm_head]}"
 @pytest.mark.parametrize(
     ("base", "patch", "precision"),
     [
-        (RECIPE, "{bits: 4}", Quantization(4)),
-        (RECIPE, "{bits: 4, rules: null}", Quantization(4)),
+        (RECIPE, "{bits: 4}", QuantizationRecipe(4)),
+        (RECIPE, "{bits: 4, rules: null}", QuantizationRecipe(4)),
         (RECIPE, "float16", "float16"),
         (RECIPE, "null", None),
-        ("float16", "{bits: 4}", Quantization(4)),
+        ("float16", "{bits: 4}", QuantizationRecipe(4)),
         (
             RECIPE,
             "{bits: 4, rules: {'*.q_proj': 8}}",
-            Quantization(4, rules={"*.q_proj": QuantizationRule(8, 64)}),
+            QuantizationRecipe(4, rules={"*.q_proj": QuantizationRule(8, 64)}),
         ),
     ],
 )
@@ -152,7 +152,7 @@ def test_every_field():
         "here": Source("folder", "."),
         "near": Source("folder", "./weights"),
     }
-    assert manifest.components["d"].precision == Quantization(
+    assert manifest.components["d"].precision == QuantizationRecipe(
         4,
         32,
         {"*.mlp.*": QuantizationRule(8, 32), "*.up": QuantizationRule(6, 128)},

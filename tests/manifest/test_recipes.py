@@ -5,9 +5,9 @@ from dataclasses import asdict
 import pytest
 
 from composer.core.errors import ComposerError
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule, precision_json
 from composer.formats.quantization import SCHEMES
 from composer.manifest import read_manifest
-from composer.manifest.entries import Quantization, QuantizationRule, precision_json
 from composer.manifest.recipes import PrecisionChange, recipes
 from composer.runtime.opening import BundleOptions
 from composer.runtime.profile import Profile, read_profile
@@ -38,13 +38,13 @@ def test_a_named_recipe_takes_rules_of_its_own_and_a_dtype():
         "{recipe: ple-safe-4bit, dtype: float32, keep: [a], rules: {'*.q_proj': 8}}"
     )
     rules = {"*.q_proj": EIGHT}
-    assert found == Quantization(4, 64, rules, ("a",), dtype="float32", name="ple-safe-4bit")
+    assert found == QuantizationRecipe(4, 64, rules, ("a",), dtype="float32", name="ple-safe-4bit")
 
 
 @pytest.mark.parametrize("mode", ["mxfp4", "mxfp8", "nvfp4"])
 def test_a_mode_has_bits_and_a_group_size(mode):
     bits, size = SCHEMES[mode][2]
-    assert precision_of(f"{{mode: {mode}}}") == Quantization(bits, size, mode=mode)
+    assert precision_of(f"{{mode: {mode}}}") == QuantizationRecipe(bits, size, mode=mode)
     other = "{mode: MODE, rules: {'*.a': {mode: affine, bits: 8}}}".replace("MODE", mode)
     assert precision_of(other).rules == {"*.a": EIGHT}
     assert precision_of(f"{{bits: 4, rules: {{'*.a': {{mode: {mode}}}}}}}").rules == {
@@ -63,8 +63,8 @@ def test_each_recipe_is_a_packing_of_mlx():
 
 
 def test_what_is_asked_goes_over_a_manifest():
-    recipe = Quantization(4, dtype="float32")
-    assert PrecisionChange.of("float16").applied(recipe) == Quantization(4, dtype="float16")
+    recipe = QuantizationRecipe(4, dtype="float32")
+    assert PrecisionChange.of("float16").applied(recipe) == QuantizationRecipe(4, dtype="float16")
     assert PrecisionChange.of("stored").applied(recipe) == "float32"
     assert PrecisionChange.of("int8").applied("bfloat16").dtype == "bfloat16"
     assert PrecisionChange.of("int8").applied(None).dtype is None
@@ -98,7 +98,7 @@ def test_what_is_asked_goes_to_another_process():
 
 def test_a_recipe_is_plain_data():
     assert precision_json("float16") == "float16"
-    plain = precision_json(Quantization(4, rules={"a": EIGHT}, keep=("b",)))
+    plain = precision_json(QuantizationRecipe(4, rules={"a": EIGHT}, keep=("b",)))
     assert plain["rules"] == {"a": {"bits": 8, "group_size": 64, "mode": "affine"}}
     assert plain["keep"] == ["b"]
 
@@ -113,7 +113,7 @@ def test_a_profile_asks_for_recipes_and_dtypes(tmp_path):
     )
     assert read_profile(file).precision == {
         "a": "mixed-8-4,float32",
-        "b": Quantization(4, keep=("x",)),
+        "b": QuantizationRecipe(4, keep=("x",)),
         "c": "stored",
     }
     file.write_text("components: {a: {precision: mixed84}, b: {precision: {bits: 7}}}\n")

@@ -15,9 +15,9 @@ from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
 from composer.formats.image.reading import read_picture
-from composer.manifest.entries import Quantization
 from tests.components.test_pixels import picture
 from tests.models.backends import BACKENDS, apply, arrays, family, plain
 from tests.reference import gemma4_vision as reference
@@ -348,7 +348,7 @@ def test_flags_that_contradict_the_tensors(copied, theirs):
 
 
 def test_a_recipe_that_does_not_divide_is_refused(repo):
-    recipe = Quantization(bits=4, group_size=64)
+    recipe = QuantizationRecipe(bits=4, group_size=64)
     message = "W246 vision_tower.patch_embedder.input_proj has 48 columns, not a multiple of the"
     assert message in error_text(repo, recipe)
 
@@ -358,7 +358,7 @@ def test_a_recipe_packs_the_tower(tmp_path, backend):
     wide = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4}
     made = reference.Gemma4Vision("31b", **wide, num_key_value_heads=4, patch_size=8)
     folder, pixels = made.write(tmp_path / "repo"), picture(60, 80)
-    recipe = Quantization(bits=8, group_size=64)
+    recipe = QuantizationRecipe(bits=8, group_size=64)
     made.processor.patch_size = 8
     component, want = load(folder, recipe, backend), made.stages(pixels)["rows"]
     config = Gemma4Patches.Config(max_soft_tokens=reference.BUDGET, patch_size=8)

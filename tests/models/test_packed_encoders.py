@@ -11,15 +11,15 @@ from safetensors.numpy import load_file, save_file
 
 import composer
 from composer.components.mlx import linear
-from composer.manifest.entries import Quantization, QuantizationRule
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from tests.models import test_gemma4_audio as gemma4
 from tests.models import test_qwen3_asr_audio as qwen3
 from tests.models.backends import BACKENDS
 from tests.models.meralion import reference as meralion
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FOUR = Quantization(4, 32, name="four")
-MIXED = Quantization(
+FOUR = QuantizationRecipe(4, 32, name="four")
+MIXED = QuantizationRecipe(
     8, 32, {"*fc?": QuantizationRule(5, 32), "3": QuantizationRule(3, 32)}, name="m"
 )
 MANIFEST = """\
@@ -177,16 +177,16 @@ def problems(path, recipe):
     ("recipe", "message"),
     [
         (
-            Quantization(4, 32, mode="mxfp4"),
+            QuantizationRecipe(4, 32, mode="mxfp4"),
             "an encoder is packed in the affine form",
         ),
         (
-            Quantization(4, 32, {"*fc9": QuantizationRule(8, 32)}),
+            QuantizationRecipe(4, 32, {"*fc9": QuantizationRule(8, 32)}),
             "the glob '*fc9' in precision matches no module with a matrix",
         ),
-        (Quantization(4, 64), "3 has 96 columns, not a multiple of the group size 64"),
+        (QuantizationRecipe(4, 64), "3 has 96 columns, not a multiple of the group size 64"),
         (
-            Quantization(4, 128, name="wide"),
+            QuantizationRecipe(4, 128, name="wide"),
             "precision is a recipe that quantizes nothing\n"
             "    1 has 64 columns, which its groups do not divide",
         ),
@@ -199,7 +199,7 @@ def test_what_cannot_be_packed_is_refused(projector, recipe, message):
 
 def test_low_bits_and_what_stays_are_warned_of(projector):
     assert "precision packs 2 matrices of an encoder in fewer" in problems(projector, FOUR)
-    assert problems(projector, Quantization(8, 32, name="eight")) == ""
+    assert problems(projector, QuantizationRecipe(8, 32, name="eight")) == ""
     assert "L337 warning: int8 leaves as stored what its groups " in problems(projector, "int8")
 
 

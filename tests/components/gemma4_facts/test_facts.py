@@ -12,8 +12,8 @@ from composer.components.checkpoints.gemma4.config import read_settings
 from composer.components.checkpoints.gemma4.layout import layout_problems, tensor_shapes
 from composer.core.errors import ComposerError
 from composer.core.location import Location
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.formats import Tensor
-from composer.manifest.entries import Quantization, QuantizationRule
 from tests import replica
 from tests.components.gemma4_facts.headers import AT, FULL, SLIDING, stored
 
@@ -62,7 +62,7 @@ def test_the_per_layer_table_is_not_counted(facts):
     total = sum(2 * size(shape) for _, shape in replica.gemma4_shapes().values())
     assert facts().nbytes == total - 2 * 262144 * 10752
     assert facts(precision="float32").nbytes == 2 * facts().nbytes
-    recipe = Quantization(bits=4, group_size=64)
+    recipe = QuantizationRecipe(bits=4, group_size=64)
     projections = sum(
         size(shape) for name, (_, shape) in replica.gemma4_shapes().items()
         if re.search(r"\.(self_attn|mlp)\.\w+_proj\.weight$", name)
@@ -153,9 +153,9 @@ def test_a_checkpoint_that_is_quantized_where_every_layer_reads(facts):
 
 def test_a_recipe_says_what_it_touches(facts):
     def recipe(name, bits=4):
-        return Quantization(bits=4, group_size=64, rules={name: QuantizationRule(bits, 64)})
+        return QuantizationRecipe(bits=4, group_size=64, rules={name: QuantizationRule(bits, 64)})
 
-    assert facts(precision=Quantization(bits=4, group_size=64)).notes == ()
+    assert facts(precision=QuantizationRecipe(bits=4, group_size=64)).notes == ()
     (note,) = facts(precision=recipe("*.per_layer_input_gate")).notes
     assert note.code == "L324"
     assert note.message.startswith("precision quantizes layers.0.per_layer_input_gate, layers.1.p")

@@ -9,9 +9,9 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.components.mlx.lm import LanguageModel
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.core.weight_group import bits_per_weight
 from composer.formats import Headers
-from composer.manifest.entries import Quantization, QuantizationRule
 from composer.manifest.recipes import recipes
 from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import (
@@ -78,7 +78,7 @@ def test_scales_take_the_precision_and_packed_weights_do_not(tmp_path, precision
     assert facts.nbytes == sum(value.nbytes for value in parameters.values())
 
 
-RECIPE = Quantization(4, 64, {"*.self_attn.*": QuantizationRule(8, 32)}, ("*.layers.0.*",))
+RECIPE = QuantizationRecipe(4, 64, {"*.self_attn.*": QuantizationRule(8, 32)}, ("*.layers.0.*",))
 
 
 def test_a_recipe_quantizes_projections_and_nothing_else(qwen3):
@@ -111,9 +111,9 @@ def test_a_recipe_quantizes_projections_and_nothing_else(qwen3):
 
 def test_a_rule_that_names_the_table_quantizes_it_too(qwen3):
     _, _, folder = qwen3
-    recipe = Quantization(4, 64, {"*.embed_tokens": QuantizationRule(8, 64)})
+    recipe = QuantizationRecipe(4, 64, {"*.embed_tokens": QuantizationRule(8, 64)})
     assert load(folder, recipe).model.model.embed_tokens.bits == 8
-    everything = Quantization(4, 64, {"*": QuantizationRule(8, 64)})
+    everything = QuantizationRecipe(4, 64, {"*": QuantizationRule(8, 64)})
     assert not hasattr(load(folder, everything).table, "bits")
 
 
@@ -121,16 +121,19 @@ def test_a_rule_that_names_the_table_quantizes_it_too(qwen3):
     ("recipe", "message"),
     [
         (
-            Quantization(4, 64, {"*.attention.*": QuantizationRule(8, 64)}, ("lm_head",)),
+            QuantizationRecipe(4, 64, {"*.attention.*": QuantizationRule(8, 64)}, ("lm_head",)),
             "W246 the glob '*.attention.*' in precision matches no module with a matrix\n"
             "W246 the glob 'lm_head' in precision matches no module",
         ),
         (
-            Quantization(4, 128),
+            QuantizationRecipe(4, 128),
             "W246 model.layers.0.mlp.gate_proj has 64 columns, not a multiple of the group size "
             "128\n    hint: choose a smaller group_size, or list it under keep",
         ),
-        (Quantization(4, 64, keep=("*",)), "W246 precision is a recipe that quantizes nothing"),
+        (
+            QuantizationRecipe(4, 64, keep=("*",)),
+            "W246 precision is a recipe that quantizes nothing",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(folder, recipe, message):
@@ -139,7 +142,7 @@ def test_a_recipe_that_cannot_be_followed_is_refused(folder, recipe, message):
 
 def test_what_is_quantized_is_not_quantized_again(tmp_path):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["mixed 8-4"])
-    assert error_text(folder, Quantization(4)) == (
+    assert error_text(folder, QuantizationRecipe(4)) == (
         "W246 precision is a recipe, but 21 modules are quantized already\n"
         "    hint: give the unquantized weights, or leave precision out"
     )
@@ -216,7 +219,7 @@ MODES = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
 @pytest.mark.parametrize("mode", MODES)
 def test_a_recipe_packs_in_every_mode_of_mlx(qwen3, mode):
     _, _, folder = qwen3
-    recipe = Quantization(*MODES[mode], mode=mode)
+    recipe = QuantizationRecipe(*MODES[mode], mode=mode)
     lm = load(folder, recipe)
     module = lm.model.model.layers[1].mlp.up_proj
     assert (module.mode, module.bits, module.group_size) == (mode, *MODES[mode])
@@ -230,7 +233,7 @@ def test_a_recipe_packs_in_every_mode_of_mlx(qwen3, mode):
 
 
 def test_a_dtype_beside_a_recipe_is_what_it_computes_in(folder):
-    plain, recipe = load(folder, Quantization(8)), Quantization(8, dtype="float16")
+    plain, recipe = load(folder, QuantizationRecipe(8)), QuantizationRecipe(8, dtype="float16")
     lm = load(folder, recipe)
     ours, theirs = (each.model.model.layers[0].mlp.up_proj for each in (lm, plain))
     assert mx.array_equal(ours.weight, theirs.weight)

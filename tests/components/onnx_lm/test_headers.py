@@ -12,8 +12,8 @@ from composer.components.models import decoder
 from composer.components.onnx.lm import LanguageModel
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
-from composer.manifest.entries import Quantization
 from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, without
 from tests.components.onnx_lm.loading import facts_of, load, spec
@@ -136,7 +136,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
         ("bfloat16", "W246 onnx.lm computes in float32, not bfloat16\n"),
         ("float16", "W246 onnx.lm computes in float32, not float16\n"),
         (
-            Quantization(4, 32, mode="mxfp4"),
+            QuantizationRecipe(4, 32, mode="mxfp4"),
             "weights are packed in the affine form without MLX, not",
         ),
     ],
