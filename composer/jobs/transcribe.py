@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from composer.formats.audio.reading import Source
 from composer.formats.audio.suffixes import SUFFIXES, is_clip
 from composer.jobs.aligner import Aligner, aligner_of, in_words
 from composer.jobs.bundle import AnyBundle, Options, open_bundle
-from composer.jobs.output_format import output_format
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import speech_task
-from composer.jobs.transcript_folder import TranscriptFolder
+from composer.jobs.transcript_folders import TranscriptFolders
 from composer.jobs.transcription import Transcription
 from composer.runtime.provenance import describe_run
 
@@ -34,7 +33,7 @@ def transcribe(
     partial: bool = False,
     in_flight: int = 8,
     folder: str | Path | None = None,
-    format: str = "jsonl",
+    format: str | Sequence[str] = "jsonl",
     force: bool = False,
     resume: bool = False,
     logprobs: bool = False,
@@ -55,7 +54,7 @@ def transcribe(
     `on_transcription` is called with each as soon as it and all before it are done; `progress` with
     the stages "fetching", "loading", and "transcribing" after each clip.
 
-    With a `folder` each is also written there at once, in the output format that `format` names:
+    With a `folder` each is also written there at once, in the output formats that `format` names:
     a file a clip, or a line in transcripts.jsonl; .run.FORMAT.jsonl remembers of which bytes and by
     what. With `resume`, clips whose transcript is there are left out of the run and of what is
     returned; one whose bytes are others by now is done again, and its notes say so. With `force`,
@@ -74,8 +73,9 @@ def transcribe(
     with ExitStack() as stack:
         writer = None
         if folder:
-            logprobs |= output_format(format).logprobs
-            writer = TranscriptFolder(Path(folder), output_format(format), force, resume)
+            formats = [format] if isinstance(format, str) else list(format)
+            writer = TranscriptFolders.of(Path(folder), formats, force, resume)
+            logprobs |= any(each.format.logprobs for each in writer.each)
             writer.require_distinct(found)
             stack.enter_context(lock_folder(Path(folder)))
             writer.require_free(found)
@@ -113,7 +113,7 @@ def transcribe(
                 done[-1] = aligner.transcribed(done[-1], speech.clip(clip))
                 done[-1] = in_words(done[-1]) if by_word else done[-1]
             if writer:
-                done[-1] = writer.add(done[-1], digests[number])
+                done[-1] = writer.add(clip, done[-1], digests[number])
             if on_transcription:
                 on_transcription(done[-1])
             progress(JobProgress("transcribing", ready.name, len(done), len(found)))

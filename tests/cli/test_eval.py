@@ -279,7 +279,7 @@ import sys, time
 from composer import registry
 from composer.cli import main
 from tests.fakes import FAKES, Upper
-for each in FAKES: registry.add(each)
+for each in FAKES: registry.register_component(each)
 plain = Upper.__call__
 def slow(self, text):
     time.sleep(0.05)

@@ -163,7 +163,7 @@ def on_a_terminal(*arguments):
     pty = pytest.importorskip("pty")
     program = (
         "import sys\nfrom composer import registry\nfrom composer.cli import main\n"
-        "from tests.fakes import FAKES\nfor each in FAKES: registry.add(each)\n"
+        "from tests.fakes import FAKES\nfor each in FAKES: registry.register_component(each)\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     terminal, stderr = pty.openpty()

@@ -196,3 +196,25 @@ def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
     code, _, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "file" / "out")
     assert code == 5
     assert "R507 cannot write" in err
+
+
+def test_several_formats_at_once(cli, tmp_path, bundle, clip):
+    out = tmp_path / "out"
+    clips = [clip(name="a.wav"), clip(name="b.wav")]
+    call = ["transcribe", bundle, *clips, "-f", "txt", "-f", "srt", "-f", "jsonl"]
+    assert cli(*call, "-o", out)[0] == 0
+    visible = sorted(each.name for each in out.iterdir() if each.name[0] != ".")
+    assert visible == ["a.srt", "a.txt", "b.srt", "b.txt", "transcripts.jsonl"]
+    assert (out / "a.txt").read_text() == "7.\n"
+    assert len((out / "transcripts.jsonl").read_text().splitlines()) == 2
+    # Only what is missing is written again, and nothing twice.
+    (out / "b.srt").unlink()
+    code, _, err = cli(*call, "-o", out, "--resume")
+    assert (code, err) == (0, "")
+    assert (out / "b.srt").is_file()
+    assert len((out / "transcripts.jsonl").read_text().splitlines()) == 2
+    code, _, err = cli(*call)
+    assert code == 2
+    assert "txt and srt and jsonl go to files: give -o DIR" in err
+    twice = ["transcribe", bundle, *clips, "-f", "txt", "-f", "txt", "-o", tmp_path / "more"]
+    assert cli(*twice)[::2] == (2, "R544 a format is given twice: txt, txt\n")

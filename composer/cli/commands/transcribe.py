@@ -10,7 +10,7 @@ that it was run in, with their times; one that failed has audio and error, a lis
 --align a segment has words, each with its times, how probable they are, and whether one was
 repaired; with --logprobs it has tokens, logprobs, and words with a logprob each.
 
-Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
+Example: composer transcribe mega-asr-mini *.wav -f srt -f json -o transcripts
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def command(
     ],
     speech: SpeechFlags,
     format: Annotated[
-        str,
-        typer.Option("-f", "--format", metavar="NAME", help="txt: a line for each clip. json: one "
+        list[str],
+        typer.Option("-f", "--format", metavar="NAME", help="Several with -o, each by its own -f. "
+                     "txt: a line for each clip. json: one "
                      "array, or with -o an object in each file. jsonl: an object a line. srt, vtt, "
                      "tsv: a segment after another, one clip a file. verbose_json: as OpenAI's "
                      "API gives it, one clip a file. Or what another package brings."),
-    ] = "txt",
+    ] = ["txt"],  # noqa: B006
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output-dir", metavar="DIR", help="Write a file for each clip, named "
@@ -76,10 +77,12 @@ def command(
     from composer.jobs.transcribe import expand_folders, transcribe
 
     channel = parse_channel(speech.channel)
-    writer = output_format(format)
+    writer = output_format(format[0])
     printer = TranscriptPrinter(writer, output is not None)
+    if len(format) > 1 and output is None:
+        raise typer.BadParameter(f"{' and '.join(format)} go to files: give -o DIR")
     if writer.single and output is None and len(expand_folders(clips)) > 1:
-        raise typer.BadParameter(f"{format} holds one clip: give -o DIR for a file of each")
+        raise typer.BadParameter(f"{writer.name} holds one clip: give -o DIR for a file of each")
     if resume and output is None:
         raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")
     with bundle.open() as opened, show_progress(over_results=output is None) as progress:
