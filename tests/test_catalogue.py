@@ -51,7 +51,11 @@ GOLDEN = {
         ("components/test_gemma4_bundles.py", "test_a_conversation_is_that_of_transformers"),
     ),
 }
-MINIATURE = {"mega-asr-mini": "cli/test_mini.py", "elderwise-mini": "test_training_elderwise.py"}
+MINIATURE = {
+    "aligner-mini": "test_training_aligner.py",
+    "elderwise-mini": "test_training_elderwise.py",
+    "mega-asr-mini": "cli/test_mini.py",
+}
 
 
 def claiming(claim):
@@ -74,7 +78,9 @@ def test_miniatures_ship_their_weights():
     assert claiming("miniature") == set(MINIATURE)
     for name, test in MINIATURE.items():
         report = composer.check(name)
-        assert not report.problems
+        # one checkpoint of the release's layout, of which each component reads its part
+        notes = {"L325"} if name == "aligner-mini" else set()
+        assert {problem.code for problem in report.problems} == notes
         assert any(known.facts.nbytes for known in report.bundle.components.values())
         assert name in (ROOT / "tests" / test).read_text()
 

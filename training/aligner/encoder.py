@@ -54,7 +54,9 @@ def encoder() -> AudioEncoder:
         if part in ("scales", "biases"):
             continue
         if part == "weight" and scales is not None:
-            value = mx.dequantize(value, scales, shipped[f"{module}.biases"], GROUP, BITS)
+            parts = (shipped[f"{module}.{each}"] for each in ("scales", "biases"))
+            exact = (each.astype(mx.float32) for each in parts)
+            value = mx.dequantize(value, *exact, GROUP, BITS)
         state[name] = torch.from_numpy(np.array(value.astype(mx.float32)))
     made = AudioEncoder(AUDIO)
     made.load_state_dict(state)
