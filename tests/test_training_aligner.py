@@ -11,14 +11,14 @@ import torch
 
 import composer
 from composer.cli import main
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 from training import corpus, features, targets
 from training.aligner import data, evaluate, export, rows
 from training.aligner.encoder import encoder
 from training.aligner.model import CLASS_SECONDS, CLASSES, TEXT, Aligner
 from training.mega_asr.model import AUDIO, ROW_SECONDS
 
-MINI = Path(str(shipped("bundles"))) / "aligner-mini"
+MINI = shipped_folder("bundles") / "aligner-mini"
 
 
 @pytest.fixture(scope="module")
