@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import composer
+from composer.formats.audio.clip import Clip
+from composer.jobs.chat_completion import Message, find_chat_task
 from composer.sources.shipped import shipped_folder
 from tests.components.test_pixels import picture
 from tests.reference.gemma4_vision import BUDGET, PATCH, TOKENS, Gemma4Vision
@@ -129,5 +133,27 @@ def test_a_picture_that_is_read_as_words_are_is_answered_otherwise(gemma: Any) -
     causal = gemma.text.replace("pictures: $asked.slots, ", "")
     assert causal != gemma.text
     taps = answered(gemma, "mlx", "see", causal, **given)
+    warned = composer.check(gemma.path, sources={"repo": gemma.repo}).problems
+    assert [str(each).partition(": L343 ")[2] for each in warned if each.code == "L343"] == 2 * [
+        "warning: decoder.generate reads the rows of a picture as those of words: 'pictures' is "
+        "not wired\n    hint: wire the marks of its slots, such as pictures: "
+        "$asked.picture; with several pictures those of all",
+    ]
     _, answer = gemma.answer(np.array(taps["asked.ids"]), [pixels])
     assert taps["answer.ids"].tolist() != answer[: len(taps["answer.ids"])]
+
+
+def test_a_message_goes_to_the_task_that_takes_its_pictures(gemma: Any) -> None:
+    file = BytesIO()
+    Image.fromarray(picture(60, 80)).save(file, "png")
+    png, clip = file.getvalue(), Clip((make_clip(1.0), 16_000))
+    gemma.path.write_text(gemma.text)
+    tasks = {"see": ((), (png,)), "compare": ((), (png, png)), "ask": ((clip,), (png,))}
+    if gemma.kind in LARGE:
+        tasks.pop("ask")
+    backends = {"*": "mlx"} if gemma.kind == "26b" else {}
+    with composer.load(gemma.path, sources={"repo": gemma.repo}, backends=backends) as bundle:
+        for task, (audio, images) in tasks.items():
+            found = find_chat_task(bundle, [Message("user", QUESTION, audio, images)])
+            assert found.graph.task == task
+            assert found.inputs["question"] == QUESTION

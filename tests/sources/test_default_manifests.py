@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import composer
@@ -14,6 +15,7 @@ from composer.core.errors import ComposerError
 from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
+from tests.components.test_pixels import picture
 from tests.reference.gemma4_vision import Gemma4Vision
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
 from tests.reference.test_qwen3_asr_released import release
@@ -203,3 +205,25 @@ def test_new_names_the_repository_as_the_source(released, hub, tmp_path, capsys)
     assert "\n  repo: hf:ann/my-qwen3-asr\n" in text
     assert composer.check(tmp_path / "mine").ok
     assert answer(tmp_path / "mine", 1.0)[0] == answer(released, 1.0)[0]
+
+
+def test_a_gemma_4_that_sees_runs_by_its_id_and_then_offline(hub, new_process, tmp_path, capsys):
+    made = Gemma4Vision("31b", patch_size=16)
+    folder, pixels = made.write(tmp_path / "repo"), picture(96, 128)
+    mirror = hub({"ann/my-gemma-4": twin(folder)})
+    assert composer.check("ann/my-gemma-4").ok
+    assert find_bundle("ann/my-gemma-4").path.stem == "gemma-4-vision"
+    weights = (folder / "model.safetensors").stat().st_size
+    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
+    file = tmp_path / "picture.png"
+    Image.fromarray(pixels).save(file)
+    command = ["run", "ann/my-gemma-4", "--task", "see", "-i", f"picture={file}"]
+    command += ["--set", "answer.max_tokens=4"]
+    assert main(command) == 0
+    answered = capsys.readouterr().out
+    options = {"answer": {"max_tokens": 4}}
+    want = composer.load(folder).run(task="see", picture=pixels, options=options).text
+    assert answered.strip() == want.strip()
+    new_process(offline=True)
+    assert main(command) == 0
+    assert capsys.readouterr().out == answered
