@@ -77,4 +77,6 @@ def _command(manifest: Manifest, id: str) -> str:
         return f'composer align {id} clip.wav "TEXT"'
     if "audio" in kinds:
         return f"composer transcribe {id} clip.wav"
+    if "image" in kinds:
+        return f"composer run {id} --task see -i picture=photo.jpg"
     return f"composer chat {id}"
