@@ -30,6 +30,16 @@ PEFT = {
     "modules_to_save", "r", "rank_pattern", "target_modules", "use_dora", "use_rslora",
 }  # fmt: skip
 
+# What mlx-lm's trainer writes down of its settings; the last three are read.
+TRAINING = {
+    "adapter_path", "batch_size", "clear_cache_threshold", "config", "data",
+    "grad_accumulation_steps", "grad_checkpoint", "iters", "learning_rate", "lr_schedule",
+    "mask_prompt", "max_seq_length", "model", "optimizer", "optimizer_config", "project_name",
+    "report_to", "resume_adapter_file", "save_every", "seed", "steps_per_eval", "steps_per_report",
+    "test", "test_batches", "train", "trust_remote_code", "val_batches", "wandb",
+    "fine_tune_type", "lora_parameters", "num_layers",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -82,6 +92,12 @@ def _mlx_lm(values: ConfigValues) -> AdapterConfig:
     if not isinstance(inner, dict):
         values.report("W287", "lora_parameters should be an object with rank and scale")
         inner = {}
+    for key in sorted(values.config.keys() - TRAINING):
+        values.report(
+            "W286",
+            f"{key} is {show(str(values.config[key]))}: mlx-lm neither writes nor reads that",
+            hint="remove it if the adapter was trained without",
+        )
     notes = []
     if unread := sorted(inner.keys() - {"rank", "scale", "dropout", "keys"}):
         notes.append(values.note(f"lora_parameters has {some(unread)}, which mlx-lm does not read"))

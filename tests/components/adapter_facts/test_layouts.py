@@ -107,6 +107,28 @@ def test_the_release_s_config_that_contradicts(tmp_path, home, config, messages)
     assert error_text(place, home) == messages
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("use_dora", True), ("alpha", 32), ("scale", 20.0), ("merge_weights", [0.5]), ("bias", None)],
+)
+def test_a_key_that_mlx_lm_does_not_write(tmp_path, home, key, value):
+    place = write_adapter(tmp_path / "lora", W, mlx_lm_config() | {key: value})
+    assert error_text(place, home) == (
+        f"{CONFIG}: W286 {key} is {str(value)!r}: mlx-lm neither writes nor reads that\n"
+        "    hint: remove it if the adapter was trained without"
+    )
+
+
+def test_keys_that_mlx_lm_writes_are_without_effect(tmp_path, home):
+    """As its trainer writes them, each at another value than its default."""
+    from mlx_lm.lora import CONFIG_DEFAULTS
+
+    config = mlx_lm_config()
+    settings = {key: value or "other" for key, value in CONFIG_DEFAULTS.items()}
+    place = write_adapter(tmp_path / "lora", W, settings | config)
+    assert [str(note) for note in read(place, home).notes] == []
+
+
 def test_two_configs_must_both_agree(tmp_path, home):
     place = write_adapter(tmp_path / "lora", W, mlx_lm_config())
     write_adapter(tmp_path / "lora", W, {"rank": 8, "scale": 2.0}, beside="lora_config")
