@@ -15,7 +15,7 @@ import numpy as np
 
 from composer import Component, Facts, method
 from composer.components.numpy.network import NumpyNetwork
-from composer.core.backend import Colours, NumPy
+from composer.core.backend import Colours, NumpyArrays
 from composer.core.operator import operator
 from composer.core.placement import PlacementKey
 from composer.evaluation.normalizer import Normalizer
@@ -33,7 +33,7 @@ class Array:
         return Array(self.numbers[key])
 
 
-class Acme(NumPy):
+class Acme(NumpyArrays):
     name = arrays = "acme"
     title = "Acme board"
     packages = ("PyYAML",)

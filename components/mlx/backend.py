@@ -91,6 +91,11 @@ class MlxBackend:
         found: Any = mx.sum(~mx.isfinite(value)).item()
         return int(found)
 
+    def is_all_zero(self, value: Any) -> bool:
+        import mlx.core as mx
+
+        return not mx.any(value != 0).item()
+
     def concat(self, parts: Sequence[Any]) -> Any:
         import mlx.core as mx
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from composer.core.backend import NumPy
+from composer.core.backend import NumpyArrays
 from composer.core.placement import Placement, PlacementKey
 from composer.formats.quantization import Scheme
 
@@ -16,7 +16,7 @@ from .library import local_providers
 from .network import OnnxNetwork
 
 
-class OnnxBackend(NumPy):
+class OnnxBackend(NumpyArrays):
     """Arrays of NumPy, which ONNX Runtime takes and gives."""
 
     name = "onnx"

@@ -64,7 +64,7 @@ def licence_problems(checked: Checked, ask: bool = False) -> list[Problem]:
     Cards that were not read before are fetched from the Hub only with `ask`.
     """
     lock, found = checked.lock, dict[str, Problem]()
-    if lock is None or lock.trusted:
+    if lock is None or lock.is_trusted:
         return []
     for _, location, _ in _entries(checked, checked.components):
         text = source_text(checked.manifest.sources[location.source])
@@ -86,7 +86,7 @@ def _stated(licence: Mapping[str, str]) -> str:
 
 def has_trusted_lock(checked: Checked) -> bool:
     """Return whether the user wrote the lock: one that came with the bundle is not trusted."""
-    return checked.lock is not None and checked.lock.trusted
+    return checked.lock is not None and checked.lock.is_trusted
 
 
 def _manifest_problems(lock: BundleLock, manifest: Manifest) -> Iterator[Problem]:

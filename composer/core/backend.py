@@ -99,11 +99,14 @@ class Backend(Protocol):
     def count_infinite(self, value: Any) -> int:
         """Count the numbers that are NaN or infinite; a value that holds no floats has none."""
 
+    def is_all_zero(self, value: Any) -> bool:
+        """Return whether every number is 0, without a copy of the value."""
+
     def concat(self, parts: Sequence[Any]) -> Any:
         """Return rows [N, D] one after the other."""
 
 
-class NumPy:
+class NumpyArrays:
     """Arrays of NumPy, which other libraries may take and give."""
 
     name = HOST
@@ -156,6 +159,9 @@ class NumPy:
         if array.dtype.kind != "f":
             return 0
         return int(array.size - np.isfinite(array).sum())
+
+    def is_all_zero(self, value: np.ndarray) -> bool:
+        return not self.to_numpy(value).any()
 
     def concat(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts)

@@ -74,7 +74,7 @@ def _source(
 ) -> LicenceStatement:
     if id is None:
         return LicenceStatement(SOURCE, text, None, ("a folder, which has no card",))
-    if lock and lock.trusted:
+    if lock and lock.is_trusted:
         locked = lock.model.sources.get(text)
         if locked and locked.licence:
             return _card(text, locked.licence)

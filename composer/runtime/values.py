@@ -93,7 +93,8 @@ class RunValues:
         owner = self._owner(value)
         if owner.backend.dtype(value) not in FLOATS:
             return False
-        return not owner.call(owner.backend.to_numpy, value).any()
+        found: bool = owner.call(owner.backend.is_all_zero, value)
+        return found
 
     def size(self, name: str) -> int | None:
         """Return how many numbers a value has; None where it is no tensor."""

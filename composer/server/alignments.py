@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError
 from composer.jobs.align import Alignment, alignment_json
 from composer.jobs.aligner import LANGUAGE, Aligner, read_whole
 from composer.server.errors import ApiError, api_error_of, bad_request
-from composer.server.events import while_there, within
+from composer.server.events import unless_client_leaves, within_seconds
 from composer.server.fields import FormFields
 from composer.server.pool import Job
 from composer.server.served_models import ServedModels
@@ -47,9 +47,9 @@ async def alignments(request: Request) -> Response:
     except BaseException:
         form.close()
         raise
-    wanted = within(state.settings.run_seconds, job, job.finish())
+    wanted = within_seconds(state.settings.run_seconds, job, job.finish())
     try:
-        made: Alignment = await while_there(request.receive, job, wanted)
+        made: Alignment = await unless_client_leaves(request.receive, job, wanted)
     except ComposerError as error:
         raise api_error_of(error) from None
     return JSONResponse(alignment_json(made))

@@ -32,8 +32,8 @@ GET, POST = ["GET"], ["POST"]
 def application(models: ServedModels, settings: ServerSettings) -> Starlette:
     """Return the application that serves models, whose tasks are loaded."""
     state = ServerState(models, settings, Pool(settings.runs, settings.queue), Metrics())
-    state.metrics.watch("composer_queue_depth", "Jobs that wait.", lambda: state.pool.waiting)
-    state.metrics.watch("composer_runs_in_flight", "Jobs that run.", lambda: state.pool.running)
+    state.metrics.add_gauge("composer_queue_depth", "Jobs that wait.", lambda: state.pool.waiting)
+    state.metrics.add_gauge("composer_runs_in_flight", "Jobs that run.", lambda: state.pool.running)
     routes = [
         Route("/", page, methods=GET),
         Route("/health", health.health, methods=GET),

@@ -16,7 +16,13 @@ from composer.core.errors import ComposerError
 from composer.runtime.result import Result
 from composer.server.chat_request import ChatRequest, read_chat
 from composer.server.errors import api_error_of
-from composer.server.events import EventStream, encode_event, first_then, while_there, within
+from composer.server.events import (
+    EventStream,
+    encode_event,
+    unless_client_leaves,
+    with_first,
+    within_seconds,
+)
 from composer.server.pool import Job
 from composer.server.state import ServerState, state_of
 from composer.server.transcriptions import api_error
@@ -64,9 +70,9 @@ class _Running:
 
     async def whole(self, request: Request) -> Response:
         """Return the answer."""
-        wanted = within(self.state.settings.run_seconds, self.job, self.job.finish())
+        wanted = within_seconds(self.state.settings.run_seconds, self.job, self.job.finish())
         try:
-            text, result = await while_there(request.receive, self.job, wanted)
+            text, result = await unless_client_leaves(request.receive, self.job, wanted)
         except ComposerError as error:
             raise api_error_of(error, "messages") from None
         message = {"role": "assistant", "content": text, "refusal": None}
@@ -77,12 +83,12 @@ class _Running:
     async def stream(self, request: Request) -> Response:
         """Return the chunks, once there is a first one: what fails before has a status."""
         chunks = self._chunks()
-        wanted = within(self.state.settings.run_seconds, self.job, anext(chunks))
+        wanted = within_seconds(self.state.settings.run_seconds, self.job, anext(chunks))
         try:
-            first = await while_there(request.receive, self.job, wanted)
+            first = await unless_client_leaves(request.receive, self.job, wanted)
         except ComposerError as error:
             raise api_error_of(error, "messages") from None
-        every = first_then(first, chunks)
+        every = with_first(first, chunks)
         return EventStream(self.job, every, api_error, self.state.settings.keep_alive)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -110,7 +116,7 @@ class _Running:
     def _usage(self, result: Result) -> dict[str, int]:
         read, written = result.prompt_tokens, result.tokens
         self.state.metrics.wait.observe(self.job.waited)
-        self.state.metrics.counted(self.asked.model.name, read, written)
+        self.state.metrics.record_tokens(self.asked.model.name, read, written)
         return {
             "prompt_tokens": read,
             "completion_tokens": written,

@@ -30,16 +30,16 @@ def encode_event(data: Any, name: str | None = None) -> bytes:
     return f"{lead}data: {text}\n\n".encode()
 
 
-async def until_gone(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Return once the client is gone; its body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def while_there(receive: Receive, job: Job, wanted: Awaitable[Answer]) -> Answer:
+async def unless_client_leaves(receive: Receive, job: Job, wanted: Awaitable[Answer]) -> Answer:
     """Return what is awaited of a job; give the job up and raise Gone where the client leaves."""
     task = asyncio.ensure_future(wanted)
-    gone = asyncio.ensure_future(until_gone(receive))
+    gone = asyncio.ensure_future(wait_for_disconnect(receive))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -54,7 +54,7 @@ async def while_there(receive: Receive, job: Job, wanted: Awaitable[Answer]) -> 
                 await task
 
 
-async def within(seconds: float, job: Job, wanted: Awaitable[Answer]) -> Answer:
+async def within_seconds(seconds: float, job: Job, wanted: Awaitable[Answer]) -> Answer:
     """Return what is awaited of a job; raise ApiError 503 and give it up after some time."""
     try:
         async with asyncio.timeout(seconds):
@@ -64,7 +64,7 @@ async def within(seconds: float, job: Job, wanted: Awaitable[Answer]) -> Answer:
         raise no_retry_error(503, f"the run took longer than {seconds:g} s", "timeout") from None
 
 
-async def first_then(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def with_first(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield one that was taken already, and then the others."""
     yield first
     async for each in others:
@@ -95,7 +95,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(send))
-        gone = asyncio.ensure_future(until_gone(receive))
+        gone = asyncio.ensure_future(wait_for_disconnect(receive))
         try:
             await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():

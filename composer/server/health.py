@@ -31,7 +31,7 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Return the counters in Prometheus' text format."""
-    return Response(state_of(request).metrics.page(), headers={"content-type": CONTENT_TYPE})
+    return Response(state_of(request).metrics.render(), headers={"content-type": CONTENT_TYPE})
 
 
 async def versions(request: Request) -> Response:
@@ -41,10 +41,10 @@ async def versions(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """List the bundles that are served."""
-    cards = [each.card() for each in state_of(request).models]
+    cards = [each.model_entry() for each in state_of(request).models]
     return JSONResponse({"object": "list", "data": cards})
 
 
 async def model(request: Request) -> Response:
     """Return one of the bundles."""
-    return JSONResponse(state_of(request).models[request.path_params["name"]].card())
+    return JSONResponse(state_of(request).models[request.path_params["name"]].model_entry())

@@ -63,22 +63,22 @@ class Metrics:
         info = Gauge("composer_build_info", "Versions.", ["version", "python"], **own)
         info.labels(version("bundle-composer"), platform.python_version()).set(1)
 
-    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Show a number as it is when it is asked for."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
-    def transcribed(self, model: str, each: Transcription) -> None:
+    def record_transcription(self, model: str, each: Transcription) -> None:
         """Count a transcription."""
         self.audio.labels(model).inc(each.duration)
-        self.counted(model, each.prompt_tokens, each.tokens)
+        self.record_tokens(model, each.prompt_tokens, each.tokens)
         if each.duration:
             self.factor.labels(model).observe(each.seconds / each.duration)
 
-    def counted(self, model: str, read: int, written: int) -> None:
+    def record_tokens(self, model: str, read: int, written: int) -> None:
         """Count the tokens of a run."""
         self.tokens.labels(model, "prompt").inc(read)
         self.tokens.labels(model, "generated").inc(written)
 
-    def page(self) -> bytes:
+    def render(self) -> bytes:
         """Return all as text."""
         return generate_latest(self.registry)

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from composer.formats.audio.clip import Clip
 from composer.jobs.transcription import Transcription
 from composer.server.errors import ApiError, bad_request, unsupported_request
-from composer.server.events import within
+from composer.server.events import within_seconds
 from composer.server.middleware import require_key, require_same_origin
 from composer.server.pool import Job, JobStopped
 from composer.server.realtime_session import AudioBuffer, SessionSettings, error_event
@@ -194,7 +194,7 @@ class _Session:
 
         try:
             job = self._state.submit(lambda job: transcribe_clip(job, asked, clip), lambda: None)
-            made = await within(self._state.settings.run_seconds, job, pieces(job))
+            made = await within_seconds(self._state.settings.run_seconds, job, pieces(job))
         except JobStopped:
             return
         except Exception as error:
@@ -202,7 +202,7 @@ class _Session:
             self._state.metrics.errors.labels(found.code or found.kind).inc()
             self._send(f"{AUDIO}.failed", **at, error=error_event(found))
         else:
-            self._state.metrics.transcribed(asked.model.name, made)
+            self._state.metrics.record_transcription(asked.model.name, made)
             made_json = transcription_json(made)
             text = made_json.pop("text")
             self._send(f"{AUDIO}.completed", **at, transcript=text, **made_json)

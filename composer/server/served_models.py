@@ -35,7 +35,7 @@ class ServedModel:
         except ComposerError:
             return None
 
-    def card(self) -> dict[str, Any]:
+    def model_entry(self) -> dict[str, Any]:
         """Return it as `/v1/models` lists it."""
         return {
             "id": self.name,

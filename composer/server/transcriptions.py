@@ -18,7 +18,13 @@ from composer.jobs.output_formats.verbose_json import usage, verbose_object
 from composer.jobs.spoken_stream import SpokenStream
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.server.errors import ApiError, api_error_of, bad_request, no_retry_error
-from composer.server.events import EventStream, encode_event, first_then, while_there, within
+from composer.server.events import (
+    EventStream,
+    encode_event,
+    unless_client_leaves,
+    with_first,
+    within_seconds,
+)
 from composer.server.pool import Job
 from composer.server.state import ServerState, state_of
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
@@ -102,9 +108,9 @@ class RunningTranscription:
     async def whole(self, request: Request) -> Transcription:
         """Return the transcription."""
         seconds = self.state.settings.run_seconds
-        wanted = within(seconds, self.job, self.job.finish())
+        wanted = within_seconds(seconds, self.job, self.job.finish())
         try:
-            made: Transcription = await while_there(request.receive, self.job, wanted)
+            made: Transcription = await unless_client_leaves(request.receive, self.job, wanted)
         except ComposerError as error:
             raise api_error_of(error) from None
         self._count(made)
@@ -112,19 +118,19 @@ class RunningTranscription:
 
     def _count(self, made: Transcription) -> None:
         self.state.metrics.wait.observe(self.job.waited)
-        self.state.metrics.transcribed(self.asked.model.name, made)
+        self.state.metrics.record_transcription(self.asked.model.name, made)
 
     async def stream(self, request: Request) -> Response:
         """Return the events, once there is a first one: what fails before has a status."""
         events = self._events()
         seconds = self.state.settings.run_seconds
-        wanted = within(seconds, self.job, anext(events))
+        wanted = within_seconds(seconds, self.job, anext(events))
         try:
-            first = await while_there(request.receive, self.job, wanted)
+            first = await unless_client_leaves(request.receive, self.job, wanted)
         except ComposerError as error:
             raise api_error_of(error) from None
 
-        every = first_then(first, events)
+        every = with_first(first, events)
         return EventStream(self.job, every, api_error, self.state.settings.keep_alive)
 
     async def _events(self) -> AsyncIterator[bytes]:

@@ -68,7 +68,7 @@ def find_bundle(
     """
     if lock is None:
         return _find(name, {}, hub or Hub())
-    own = read_lock(lock, given=True).own
+    own = read_lock(lock, named_by_user=True).bundle_commits
     return replace(_find(name, own, hub or Hub()), lock=lock, given=True)
 
 

@@ -9,11 +9,11 @@ from torch.nn import functional
 import composer
 from composer.components.mlx.backend import MlxBackend
 from composer.core import registry
-from composer.core.backend import NumPy
+from composer.core.backend import NumpyArrays
 from composer.core.errors import ComposerError
 from tests.fakes import write
 
-BACKENDS = {"numpy": NumPy(), "mlx": MlxBackend()}
+BACKENDS = {"numpy": NumpyArrays(), "mlx": MlxBackend()}
 X = np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.core.errors import ComposerError
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.core.suggest import did_you_mean, listed
 from composer.manifest import (
     AdapterEntry,
@@ -20,8 +21,6 @@ from composer.manifest import (
     Manifest,
     Node,
     Origin,
-    QuantizationRecipe,
-    QuantizationRule,
     Source,
     read_manifest,
 )

@@ -120,19 +120,19 @@ class LockFile(Strict):
 
 @dataclass(frozen=True)
 class BundleLock:
-    """A lock and the file that it was read from; `given` if a user named it for this bundle."""
+    """A lock and the file that it was read from; `named_by_user` if a user gave it."""
 
     path: Path
     model: LockFile
-    given: bool = False
+    named_by_user: bool = False
 
     @property
-    def trusted(self) -> bool:
+    def is_trusted(self) -> bool:
         """Return whether the user vouches for it: given explicitly, or written on this machine.
 
         A lock that came with a bundle fixes bytes and ports, but is not trusted.
         """
-        return self.given or was_written_here(self.bytes)
+        return self.named_by_user or was_written_here(self.bytes)
 
     @property
     def commits(self) -> dict[str, str]:
@@ -141,7 +141,7 @@ class BundleLock:
         return {text: entry.commit for text, entry in sources if entry.commit}
 
     @property
-    def own(self) -> dict[str, str]:
+    def bundle_commits(self) -> dict[str, str]:
         """Return the commit of the repository that contains the bundle itself, if any."""
         sources = self.model.sources.items()
         found: dict[str, str] = {}
@@ -163,12 +163,12 @@ def lock_beside(path: Path) -> Path | None:
     return beside if beside != path and os.path.lexists(beside) else None
 
 
-def read_lock(path: Path, given: bool = False) -> BundleLock:
+def read_lock(path: Path, named_by_user: bool = False) -> BundleLock:
     """Read a lock; raise S464 if it is not one.
 
-    One that was not `given` by a user must be a regular file of its folder, not a link out of it.
+    One that is not `named_by_user` must be a regular file of its folder, not a link out of it.
     """
-    data = _bytes(path, given)
+    data = _bytes(path, named_by_user)
     try:
         found = parse_object(Location(str(path), "", None), data, what="it")
     except ComposerError as error:
@@ -178,16 +178,16 @@ def read_lock(path: Path, given: bool = False) -> BundleLock:
         hint = "upgrade composer, or write it again: composer lock"
         _refuse(path, f"its version is {version}, but only {VERSION} is supported", hint=hint)
     try:
-        return BundleLock(path, LockFile.model_validate(found), given)
+        return BundleLock(path, LockFile.model_validate(found), named_by_user)
     except ValidationError as error:
         _refuse(path, *(_describe_error(each) for each in error.errors()[:8]))
 
 
-def _bytes(path: Path, given: bool) -> bytes:
+def _bytes(path: Path, named_by_user: bool) -> bytes:
     """Return the bytes of a regular file, opened so that a pipe does not hang."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        if not (given or stays_in_folder(path)):
+        if not (named_by_user or stays_in_folder(path)):
             hint = "put the file itself there, or name it: --lock FILE"
             _refuse(path, "it is a link that leads out of its folder", hint=hint)
         with open(os.open(path, flags), "rb") as file:
