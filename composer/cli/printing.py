@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
-from composer.core.errors import Problem, errors_of
+from composer.core.errors import Place, Problem, errors_of
 from composer.core.output import json_text, problem_json, unwritable
 from composer.core.terminal import stderr_console
 
 KEPT = "\n\t"
+MANIFESTS = (".yaml", ".yml", ".json")
 
 
 def echo(text: str = "", end: str = "\n") -> None:
@@ -54,9 +56,29 @@ def print_note(text: str) -> None:
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
-    """Print problems."""
+    """Print problems; on a terminal each with its line of the file, and a caret below."""
     for problem in problems:
-        print_note(str(problem))
+        first, *rest = str(problem).split("\n")
+        excerpt = _excerpt(problem.place) if sys.stderr.isatty() else []
+        print_note("\n".join([first, *excerpt, *rest]))
+
+
+def _excerpt(place: Place | None) -> list[str]:
+    """Return a line of a manifest as far as the terminal is wide, and a caret under its column."""
+    if place is None or place.line is None or not place.file.endswith(MANIFESTS):
+        return []
+    try:
+        lines = Path(place.file).read_text("utf-8").splitlines()
+        text = lines[place.line - 1].replace("\t", " ")
+    except (OSError, ValueError, IndexError):
+        return []
+    head, at = f"{place.line:>5} | ", (place.column or 1) - 1
+    room = max(10, get_terminal_size().columns - len(head) - 1)
+    start = max(0, at - room // 2) if len(text) > room else 0
+    return [
+        head + text[start : start + room],
+        " " * (len(head) - 2) + "| " + " " * (at - start) + "^",
+    ]
 
 
 def escape_control_characters(text: str) -> str:

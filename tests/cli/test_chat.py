@@ -198,7 +198,7 @@ from composer.cli import main
 from tests.cli.test_chat import Slow, Turn
 from tests.fakes import FAKES
 for kind in (*FAKES, Slow, Turn):
-    registry.add(kind)
+    registry.register_component(kind)
 sys.exit(main(["chat", {bundle!r}]))
 """
 
@@ -259,7 +259,10 @@ def terminal(tmp_path):
 
 def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     here = terminal(CHAT)
-    assert "/reset starts over, Ctrl-C stops an answer, Ctrl-D ends\n> " in here.until("> ")
+    keys = "/reset or /clear starts over, Ctrl-C stops an answer, Ctrl-D ends\n> "
+    assert here.until("> ").endswith(f": {keys}")
+    here.type("/help\n")
+    assert here.until("> ") == keys
     here.type("hi\n")
     assert here.until("> ") == "hi\n2.\n> "
     here.type("bad\n")
@@ -268,7 +271,7 @@ def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     assert "the turn is forgotten; /reset starts over\n> " in printed
     here.type("   \nabc\n")
     assert here.until("7.\n> ").endswith("7.\n> ")
-    here.type("/reset\n")
+    here.type("/clear\n")
     here.until("> ")
     here.type("abc\n")
     assert here.until("3.\n> ").endswith("3.\n> ")

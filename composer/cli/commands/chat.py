@@ -3,7 +3,8 @@
 Takes the task named chat, or the only one that is a conversation: what such a task gives under
 the name of an input, as its history, is that input's value in the next turn. A line is a turn,
 and its answer comes as it is decoded. Ctrl-C stops an answer, of which the conversation keeps
-what there is; /reset starts over; Ctrl-D ends. A turn that fails is reported and forgotten.
+what there is; /reset or /clear starts over, /help prints the keys, Ctrl-D ends. A turn that
+fails is reported and forgotten.
 
 Piped, each line of standard input is a turn, empty ones left out, and each answer is a line of
 standard output, empty where the turn failed; the exit code is then 5.
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from composer.jobs.converse import Conversation, Reply, Turn
 
 PROMPT = "> "
-RESET = "/reset"
-HELLO = f"{RESET} starts over, Ctrl-C stops an answer, Ctrl-D ends"
+RESET, HELP = ("/reset", "/clear"), "/help"
+HELLO = f"{RESET[0]} or {RESET[1]} starts over, Ctrl-C stops an answer, Ctrl-D ends"
 
 
 @with_flags()
@@ -56,7 +57,7 @@ def command(
 
 
 def _at_terminal(talk: Conversation) -> None:
-    print_note(HELLO)
+    print_note(f"{talk.bundle.name}: {HELLO}")
     while True:
         try:
             line = _line()
@@ -66,14 +67,16 @@ def _at_terminal(talk: Conversation) -> None:
         except KeyboardInterrupt:
             print_note(f"\n{HELLO}")
             continue
-        if line.strip() == RESET:
+        if line.strip() == HELP:
+            print_note(HELLO)
+        elif line.strip() in RESET:
             talk.reset()
         elif line.strip():
             try:
                 _answer(talk, line)
             except ComposerError as error:
                 print_problems(error.problems)
-                print_note(f"the turn is forgotten; {RESET} starts over")
+                print_note(f"the turn is forgotten; {RESET[0]} starts over")
             except KeyboardInterrupt:
                 print_note("\nthe turn is forgotten")
 
@@ -136,7 +139,7 @@ def _piped(talk: Conversation) -> int:
         # Bytes that are no text reach the bundle as such, and are refused with their turn.
         sys.stdin.reconfigure(errors="surrogateescape")
     for line in map(str.rstrip, sys.stdin):
-        if line == RESET:
+        if line in RESET:
             talk.reset()
         elif line:
             try:

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 def command(
     bundle: BundleFlags,
     flags: TaskFlags,
+    clip: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CLIP]", help="The audio input, in place of -i NAME=CLIP.", show_default=False
+        ),
+    ] = None,
     channel: ChannelOf = None,
     partial: Partial = False,
     force: Force = False,
@@ -56,6 +62,7 @@ def command(
     from composer.comparison.dump import read_feed
     from composer.formats.value_file import pack_values
     from composer.jobs.cut_short import cut_short
+    from composer.jobs.speech import audio_input
 
     chosen = parse_channel(channel)
     if stream and json:
@@ -70,7 +77,10 @@ def command(
                 "feed": read_feed(feed) if feed else {},
                 "taps": taps is not None,
             }
-            values = parse_inputs(graph, flags.input, chosen, partial)
+            inputs = list(flags.input or ())
+            if clip is not None:
+                inputs.append(f"{audio_input(graph)}={clip}")
+            values = parse_inputs(graph, inputs, chosen, partial)
             opened.fetch(graph.task)
             if stream:
                 result = _streamed(opened, given, values)

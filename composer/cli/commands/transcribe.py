@@ -28,16 +28,18 @@ from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
 
+EXAMPLES = ("mega-asr-mini", "elderwise-mini")  # they ship with their weights
+
 
 @with_flags()
 def command(
     bundle: BundleFlags,
+    speech: SpeechFlags,
     clips: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="CLIP...", help="Audio files, folders of them, or - for stdin.",
                        show_default=False),
-    ],
-    speech: SpeechFlags,
+    ] = None,
     format: Annotated[
         list[str],
         typer.Option("-f", "--format", metavar="NAME", help="Several with -o, each by its own -f. "
@@ -72,10 +74,17 @@ def command(
     ] = False,
 ) -> None:  # fmt: skip
     from composer.cli.values import parse_channel
+    from composer.formats.audio.suffixes import is_clip
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import expand_folders, transcribe
 
+    if is_clip(Path(bundle.name)):
+        named = f"composer transcribe {EXAMPLES[0]} {bundle.name}"
+        message = f"{bundle.name} is a clip: name a bundle before it, as in: {named}"
+        raise typer.BadParameter(f"{message} (or {EXAMPLES[1]}; composer list has more)")
+    if not clips:
+        raise typer.BadParameter("Missing argument 'CLIP...'.")
     channel = parse_channel(speech.channel)
     writer = output_format(format[0])
     printer = TranscriptPrinter(writer, output is not None)
