@@ -262,7 +262,7 @@ def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     keys = "/reset or /clear starts over, Ctrl-C stops an answer, Ctrl-D ends\n> "
     assert here.until("> ").endswith(f": {keys}")
     here.type("/help\n")
-    assert here.until("> ") == keys
+    assert here.until("> ") == f"/help\n{keys}"
     here.type("hi\n")
     assert here.until("> ") == "hi\n2.\n> "
     here.type("bad\n")
