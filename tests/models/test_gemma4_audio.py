@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Gemma4AudioConfig
 
 from composer.components.models import gemma4_audio
 from composer.core.component import ComponentConfig, Spec
@@ -373,3 +374,20 @@ def test_numbers_that_are_not_finite_are_refused(copied, theirs):
 
 def test_without_files_nothing_is_known():
     assert Gemma4Audio.facts(spec(None), None).unknown
+
+
+def test_a_key_that_nothing_reads_is_refused(copied):
+    folder = copied(config=lambda messages: messages["audio_config"].update(pos_gain=2.0))
+    assert error_text(folder) == (
+        "repo: W273 audio_config.pos_gain is no setting of this encoder\n"
+        "    2.0 comes from repo/config.json: audio_config.pos_gain"
+    )
+
+
+def test_every_key_that_transformers_writes_is_known(copied):
+    stated = Gemma4AudioConfig().to_dict()
+
+    def add(messages):
+        messages["audio_config"] = stated | messages["audio_config"]
+
+    facts(copied(config=add))

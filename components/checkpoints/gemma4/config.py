@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import Problem
+from composer.formats.file_problems import show_bare
 
 from ..checkpoint import LAYERS
+from ..config_keys.key_positions import Placed
+from ..config_keys.meaning import unread_keys
 from . import attention
 from .reader import ConfigReader, is_positive
 from .settings import FULL, SLIDING, Gemma4Settings, LayerSettings, SizeWithSource
@@ -23,6 +26,16 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "attention_bias": (None, False),
     "use_bidirectional_attention": (None, "vision"),
 }
+READ = frozenset(
+    """
+    attention_k_eq_v enable_moe_block final_logit_softcapping global_head_dim head_dim hidden_size
+    hidden_size_per_layer_input intermediate_size layer_types max_position_embeddings
+    moe_intermediate_size num_attention_heads num_experts num_global_key_value_heads
+    num_hidden_layers num_key_value_heads num_kv_shared_layers per_layer_config rms_norm_eps
+    rope_parameters sliding_window sliding_window_pattern text_config tie_word_embeddings
+    top_k_experts use_double_wide_mlp vocab_size vocab_size_per_layer_input
+    """.split()
+)
 
 
 def flatten(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -54,6 +67,14 @@ def read_settings(
     if reader.problems:
         settings = None
     return settings, reader.problems
+
+
+def unread_problems(config: Mapping[str, Any]) -> Iterator[Placed]:
+    """Refuse each key of a flat config that is not read and may change what is computed."""
+    for key in unread_keys(config, READ | FIXED.keys()):
+        message = f"composer's gemma4 does not read {key}, which is {show_bare(config[key])}"
+        hint = "if it changes nothing in these weights, take it out of the config"
+        yield (key,), Problem("W257", message, hint=hint)
 
 
 def _settings(reader: ConfigReader, count: int) -> Gemma4Settings:

@@ -10,6 +10,7 @@ from composer.core.component import Bound
 from composer.core.location import Location
 from composer.formats.file_problems import show_bare
 
+from ..encoder_config import refuse_unread
 from ..layout import ExpectedSetting, LayoutChecker
 
 SIZES = {
@@ -20,6 +21,11 @@ SIZES = {
     "output_proj_dims": "rows",
 }
 FIXED = {"model_type": "gemma4_audio", "hidden_act": "silu", "attention_context_right": 0}
+READ = (
+    "attention_chunk_size", "attention_context_left", "attention_logit_cap", "gradient_clipping",
+    "residual_weight", "rms_norm_eps", "subsampling_conv_channels", "use_clipped_linears",
+    "attention_invalid_logits_value",  # of frames that are not attended to: they are left out here
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ def read_settings(
     checker: LayoutChecker, file: Location, audio: Mapping[str, Any]
 ) -> AudioSettings:
     """Read an `audio_config`; what it leaves out is transformers' default, and the release's."""
+    refuse_unread(checker, file, "audio_config", audio, (*SIZES, *FIXED, *READ))
 
     def number(key: str, default: float) -> float:
         value = audio.get(key, default)

@@ -12,6 +12,7 @@ from composer.formats.file_problems import show_bare
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
+from ..encoder_config import refuse_unread
 from ..encoder_packing import packed_modules
 from ..folder import optional_config
 from ..layout import (
@@ -23,7 +24,7 @@ from ..layout import (
     first_lines,
 )
 from . import layout as layout
-from .settings import config_files, expected_settings
+from .settings import FIXED, SIZES, config_files, expected_settings
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -64,7 +65,11 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
         known["heads"] = Bound(spec.config.heads, "config.heads")
     every: list[ExpectedSetting] = []
     for file in configs:
-        every.extend(expected_settings(file, headers.config(file)))
+        config = headers.config(file)
+        every.extend(expected_settings(file, config))
+        if isinstance(config.get("speech_config"), dict):
+            read = (*SIZES, *FIXED)
+            refuse_unread(checker, file, "speech_config", config["speech_config"], read)
     checker.configure(every, known)
     heads = _heads(checker, known.get("heads"))
     packed = packed_modules(checker, spec, stored, plain, schemes, layout.NOT_LINEAR)

@@ -10,6 +10,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats.file_problems import show, show_bare
 
+from ..encoder_config import refuse_unread
 from ..folder import folder_of
 from ..layout import ExpectedSetting, LayoutChecker
 
@@ -29,13 +30,6 @@ SIZES = {
 FIXED = {"activation_function": "gelu", "scale_embedding": False}
 WINDOWS = ("n_window", "n_window_infer")
 KINDS = ("qwen3_asr_audio_encoder", "qwen3_asr_encoder")
-WITHOUT_EFFECT = frozenset({
-    "_name_or_path", "activation_dropout", "architectures", "attention_dropout",
-    "chunk_size_feed_forward", "conv_chunksize", "dropout", "dtype", "id2label",
-    "initializer_range", "is_encoder_decoder", "label2id", "max_position_embeddings",
-    "max_source_positions", "output_attentions", "output_hidden_states", "problem_type",
-    "return_dict", "torch_dtype", "transformers_version",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,9 +70,7 @@ def expected_settings(
             yield ExpectedSetting(file, f"{at}.{key}", value, SIZES.get(key), FIXED.get(key))
         elif key == "model_type" and value not in KINDS:
             checker.report("W273", f"{at}.model_type is {show(str(value))}", f"stated in {file}")
-        elif key not in WITHOUT_EFFECT and key not in (*WINDOWS, "model_type"):
-            what = f"{at}.{show_bare(key)} is no setting of this encoder"
-            checker.report("W273", what, f"{show_bare(value)} comes from {file}")
+    refuse_unread(checker, file, at, audio, (*SIZES, *FIXED, *WINDOWS))
     for key in ("num_mel_bins", "encoder_attention_heads"):
         if key not in audio:
             checker.report("W274", f"{file} has no {at}.{key}, which no tensor shows")

@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from pydantic import ValidationError
+from transformers import WhisperConfig
 
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
@@ -253,3 +254,16 @@ def test_weights_or_a_config_that_changed_since_the_check_are_refused(tmp_path, 
         os.utime(tmp_path / written.__name__ / file, (1, 1))
         with pytest.raises(ComposerError, match=f"R530 .*{file}: changed after it was checked"):
             Meralion.load(component_spec, facts, Placement())
+
+
+def test_a_key_of_the_speech_config_that_nothing_reads_is_refused(tmp_path, reference):
+    config = {"speech_config": config_of(reference) | {"pos_gain": 2.0}}
+    assert error_text(published(tmp_path / "speech", reference, config=config)) == (
+        "repo/speech: W273 speech_config.pos_gain is no setting of this encoder\n"
+        "    2.0 comes from repo/speech/config.json: speech_config.pos_gain"
+    )
+
+
+def test_every_key_that_transformers_writes_is_known(tmp_path, reference):
+    config = {"speech_config": WhisperConfig().to_dict() | config_of(reference)}
+    Meralion.facts(spec(published(tmp_path / "speech", reference, config=config)), Headers())
