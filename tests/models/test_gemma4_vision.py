@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Gemma4VisionConfig
 
 from composer.components.image.gemma4 import Gemma4Patches
 from composer.components.models import gemma4_vision
@@ -391,3 +392,20 @@ def test_numbers_that_are_not_finite_are_refused(copied):
 
 def test_without_files_nothing_is_known():
     assert Vision.facts(spec(None), None).unknown
+
+
+def test_a_key_that_nothing_reads_is_refused(copied):
+    folder = copied(config=with_config(pos_gain=2.0))
+    assert error_text(folder) == (
+        "repo: W273 vision_config.pos_gain is no setting of this encoder\n"
+        "    2.0 comes from repo/config.json: vision_config.pos_gain"
+    )
+
+
+def test_every_key_that_transformers_writes_is_known(copied):
+    stated = Gemma4VisionConfig().to_dict()
+
+    def add(messages):
+        messages["vision_config"] = stated | messages["vision_config"]
+
+    facts(copied(config=add))

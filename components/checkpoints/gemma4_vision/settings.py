@@ -9,6 +9,7 @@ from typing import Any
 from composer.core.location import Location
 from composer.formats.file_problems import show_bare
 
+from ..encoder_config import refuse_unread
 from ..layout import ExpectedSetting, LayoutChecker
 
 SIZES = {
@@ -24,7 +25,12 @@ FIXED = {
     "model_type": "gemma4_vision",
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": False,
+    "patch_size": 16,
 }
+READ = (
+    "pooling_kernel_size", "rms_norm_eps", "rope_parameters", "standardize", "use_clipped_linears",
+    "default_output_length",  # of the preparation, which the manifest states
+)  # fmt: skip
 ROPE_TYPES = ("default", "axial")  # transformers' name for the same angles changed
 
 
@@ -39,6 +45,7 @@ class Settings:
 
 def read_settings(checker: LayoutChecker, file: Location, vision: Mapping[str, Any]) -> Settings:
     """Read a `vision_config`; what it leaves out is transformers' default, and the release's."""
+    refuse_unread(checker, file, "vision_config", vision, (*SIZES, *FIXED, *READ))
 
     def number(value: Any, key: str, default: float) -> float:
         if type(value) not in (int, float) or not 0 < value < float("inf"):
