@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
@@ -18,6 +19,8 @@ from .settings import Settings, check_flag, read_settings, settings
 
 if TYPE_CHECKING:
     from composer.formats import Headers
+
+COLOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +77,10 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
 
 
 def _relate(checker: LayoutChecker, known: dict[str, Bound]) -> None:
-    """Check the sizes that follow from each other, and bind the heads."""
+    """Check the sizes that follow from each other, and bind the heads and the side of a patch."""
     attended, head = known.get("attended"), known.get("head")
+    if patch := known.get("patch"):
+        known["side"] = Bound(isqrt(patch.value // COLOURS), patch.witness)
     if head and head.value % 4:
         what = f"{layout.LABELS['head']} is no multiple of 4, so that its pairs turn by x and by y"
         checker.report("W272", what, describe_bound(head))

@@ -34,6 +34,7 @@ STANDARDIZED = {f"{TOWER}std_bias": "width", f"{TOWER}std_scale": "width"}
 AFTER = {f"{EMBED}embedding_projection.weight": "out width"}
 LABELS = {
     "patch": "the numbers of a patch",
+    "side": "the side of a patch",
     "positions": "the number of positions",
     "width": "the encoder's width",
     "attended": "the width of all attention heads",

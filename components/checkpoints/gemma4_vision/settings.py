@@ -20,12 +20,12 @@ SIZES = {
     "num_key_value_heads": "heads",
     "head_dim": "head",
     "position_embedding_size": "positions",
+    "patch_size": "side",
 }
 FIXED = {
     "model_type": "gemma4_vision",
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": False,
-    "patch_size": 16,
 }
 READ = (
     "pooling_kernel_size", "rms_norm_eps", "rope_parameters", "standardize", "use_clipped_linears",
