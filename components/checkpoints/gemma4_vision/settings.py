@@ -19,6 +19,7 @@ SIZES = {
     "num_attention_heads": "heads",
     "num_key_value_heads": "heads",
     "head_dim": "head",
+    "global_head_dim": "head",
     "position_embedding_size": "positions",
     "patch_size": "side",
 }
