@@ -14,7 +14,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
-from ..config_keys.key_positions import at_their_keys, with_place
+from ..config_keys.key_positions import with_key_positions, with_place
 from ..folder import config_file, open_folder
 from .config import MODELS, flatten, read_settings, unread_problems
 from .layout import layout_problems, stored_parts, tensor_shapes
@@ -91,7 +91,7 @@ def read_decoder(weights: Location, headers: Headers) -> Gemma4Checkpoint:
     prefix = _prefix(location, index)
     text, strange, towers = separate_tensors(index, prefix)
     nested = ("text_config",) if "text_config" in outer else ()
-    unread = at_their_keys(config_file(location), headers, unread_problems(config), nested)
+    unread = with_key_positions(config_file(location), headers, unread_problems(config), nested)
     problems += unread
     settings, more = read_settings(config, text)
     problems += [*more, *stray_tensors_problem(strange, prefix)]
