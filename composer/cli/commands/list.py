@@ -1,4 +1,4 @@
-"""List shipped bundles and what is verified of each, families of checkpoints, or components.
+"""List shipped bundles and what is verified of each, families, or components.
 
 verified: layout, a folder with the published names and shapes is sound; golden, a small model
 of this shape with random weights gives the numbers of transformers; miniature, its weights
