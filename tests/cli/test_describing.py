@@ -198,7 +198,7 @@ def test_list_components_for_programs(cli):
     assert kinds.keys() == set(registry.component_names())
     mel, decoder = kinds["audio.log_mel"], kinds["onnx.lm"]
     assert mel["config"]["properties"]["mels"]["maximum"] == 512
-    assert mel["config"]["$defs"]["Pad"]["properties"]["seconds"]
+    assert mel["config"]["$defs"]["ClipPadding"]["properties"]["seconds"]
     assert mel["methods"]["__call__"]["inputs"]["audio"] == {
         "port": "audio 16000",
         "optional": False,

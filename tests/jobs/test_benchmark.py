@@ -67,7 +67,7 @@ def test_the_process_runs_the_backend_that_is_asked_for():
     ],
 )
 def test_a_wrong_call_starts_nothing(monkeypatch, given, problem):
-    monkeypatch.setattr("composer.benchmarking.measure.Process", None)
+    monkeypatch.setattr("composer.benchmarking.measure.BundleProcess", None)
     with pytest.raises(composer.ComposerError) as caught:
         composer.benchmark("mega-asr-mini", turns=FEW, **given)
     assert str(caught.value).startswith(problem)
