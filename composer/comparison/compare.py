@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from composer.comparison.candidate import Candidate, Options, run_on
+from composer.comparison.candidate import Candidate, Found, Options, run_on
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import StageVerdict
 from composer.comparison.judge import FLOOR, REFERENCE, Pair, StageJudge
-from composer.comparison.same_computation import alike
+from composer.comparison.same_computation import alike, same_precision
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
@@ -150,9 +150,7 @@ def _own(clip: Dump, run: Candidate, name: str) -> Pair:
     for stages, fault in ((clip.stages, "missing in the reference"), (run.stages, "missing")):
         if name not in stages:
             return Pair(clip.name, Stage("", "text"), StageVerdict((fault,)))
-    noise = clip.floor.get(name)
-    kind = _like(clip, run, None, noise is not None)
-    return Pair(clip.name, clip.stages[name], run.stages[name], noise, kind)
+    return _pair(clip, run, name, run.stages[name], None, clip.floor.get(name))
 
 
 def _fed(
@@ -163,19 +161,28 @@ def _fed(
     for clip, run in clips:
         if name not in run.alone:
             return None
-        kind = _like(clip, run, run.nodes[name], name in clip.alone)
         noise = clip.alone.get(name, clip.floor.get(name))
-        pairs.append(Pair(clip.name, clip.stages[name], run.alone[name], noise, kind))
+        pairs.append(_pair(clip, run, name, run.alone[name], run.nodes[name], noise))
     return gate.judge(pairs)
 
 
-def _like(clip: Dump, run: Candidate, node: str | None, has_floor: bool) -> str:
-    """Return whose way a run, or one node of it, came about in, if any."""
+def _pair(
+    clip: Dump, run: Candidate, name: str, actual: Found, node: str | None, noise: Any
+) -> Pair:
+    """Return a stage beside the reference's, with the noise that it may have.
+
+    `node` is the one that was run alone; None for the whole run.
+    """
+    expected, floor = clip.stages[name], clip.about.get("floor", {})
     if alike(clip.about, run.how, node):
-        return REFERENCE
-    if has_floor and alike(clip.about.get("floor", {}), run.how, node):
-        return FLOOR
-    return ""
+        return Pair(clip.name, expected, actual, noise, REFERENCE)
+    if noise is not None and alike(floor, run.how, node):
+        return Pair(clip.name, expected, actual, noise, FLOOR)
+    as_reference, as_floor = (same_precision(each, run.how, node) for each in (clip.about, floor))
+    if "ways" in floor and as_reference and not as_floor:
+        # The noise of bfloat16 is none that a float32 run on another backend has.
+        return Pair(clip.name, replace(expected, floor=None), actual)
+    return Pair(clip.name, expected, actual, noise)
 
 
 def _first_out_of_order(expected: list[str], actual: list[str]) -> dict[str, str]:

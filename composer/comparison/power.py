@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from composer.comparison.chance import spread_of_size
 from composer.comparison.residuals import Array, Residuals
 from composer.comparison.systematic import TESTS
 
-MARGIN = 1.4  # how far over its limit a test must be, so that a fault is found in other noise too
+MARGIN = 1.3  # how far over its limit a test must be for a fault to be found in other noise too
 FINE, COARSE = 1.15, 2.0  # steps of the search
 LARGEST = 4.0  # relative to the reference: nothing larger is looked for
 ENERGY = 0.99  # of the reference's rows, that its directions have
@@ -36,11 +37,24 @@ class Power:
 
 def suggested_clips(stage: Residuals) -> int:
     """Return how many clips like these give several rows for each direction of the reference."""
-    sizes = np.linalg.svd(stage.thin(stage.reference), compute_uv=False) ** 2
-    directions = int(np.searchsorted(np.cumsum(sizes) / np.sum(sizes), ENERGY)) + 1
     rows_a_clip = len(stage.reference) / stage.clips
-    wanted = int(np.ceil(ROWS_A_DIRECTION * directions / rows_a_clip))
+    wanted = int(np.ceil(ROWS_A_DIRECTION * _all_directions(stage) / rows_a_clip))
     return min(max(wanted, FEWEST), MOST)
+
+
+def _all_directions(stage: Residuals) -> float:
+    """Return in how many directions rows vary, of which few rows show only some.
+
+    From d1 of half of the rows and d2 of all, where d = all * rows / (rows + constant).
+    """
+    rows = stage.thin(stage.reference)
+    half, whole = _directions(rows[::2]), _directions(rows)
+    return 1 / max(2 / whole - 1 / half, 1 / rows.shape[1])
+
+
+def _directions(rows: Array) -> int:
+    sizes = np.linalg.svd(rows, compute_uv=False) ** 2
+    return int(np.searchsorted(np.cumsum(sizes) / np.sum(sizes), ENERGY)) + 1
 
 
 def _smallest(stage: Residuals, name: str) -> float:
@@ -58,7 +72,9 @@ def _is_found(stage: Residuals, name: str, size: float) -> bool:
     inject, tests = FAULTS[name]
     residual = stage.floor + size * inject(stage)
     findings = [TESTS[test](stage, residual) for test in tests]
-    return any(each.found > MARGIN * each.limit for each in findings)
+    # Noise of few rows varies more, and with it what a fault must be larger than.
+    margin = MARGIN * spread_of_size(len(residual))
+    return any(each.found > margin * each.limit for each in findings)
 
 
 def _gain_fault(stage: Residuals) -> Array:
@@ -101,7 +117,7 @@ def _weight_row_fault(stage: Residuals) -> Array:
 
 
 def _random_fault(stage: Residuals) -> Array:
-    """Return what no test but that of the size can see: noise of its own."""
+    """Return noise of its own, which has nothing in common but its size."""
     return np.asarray(np.random.default_rng(2).standard_normal(stage.reference.shape))
 
 
@@ -125,5 +141,5 @@ FAULTS: Mapping[str, Fault] = {
     "channel": (_channel_fault, ("channel means",)),
     "channel gain": (_channel_gain_fault, ("channel gains",)),
     "weight row": (_weight_row_fault, ("direction", "prediction", "size")),
-    "anything": (_random_fault, ("size",)),
+    "anything": (_random_fault, ("channel means", "channel gains", "size")),
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 About = Mapping[str, Any]
 CPUS = Path("/proc/cpuinfo")
+PRECISION = ("dtype", "dtypes", "precision")  # keys of how a node comes about
 UNRELATED = ("python",)  # of the versions
 
 
@@ -72,6 +73,23 @@ def alike(one: About, other: About, node: str | None = None) -> bool:
     if node is None:
         return bool(ours == theirs)
     return node in ours and ours[node] == theirs.get(node)
+
+
+def same_precision(one: About, other: About, node: str | None = None) -> bool:
+    """Return whether two runs, or one node of them, came about in the same precision.
+
+    Runs that do not say how they came about are not known to.
+    """
+    for each in (one, other):
+        if not isinstance(each.get("ways"), Mapping):
+            return False
+    names = [node] if node else list(one["ways"])
+    return all(_precision(one, name) == _precision(other, name) for name in names)
+
+
+def _precision(about: About, node: str) -> dict[str, Any]:
+    way = about["ways"].get(node, {})
+    return {key: way.get(key) for key in PRECISION}
 
 
 def _versions(about: About) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import save_file
 
 import composer
 from composer.comparison.compare import against_bundle, against_dump
@@ -170,3 +171,46 @@ def test_a_floor_of_another_model_is_refused(cli, tmp_path, monkeypatch):
     text = " ".join(err.split())
     assert "R559 the noise of 'soft' is 0.5 of its values: that is another model" in text
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_another_setting_is_in_the_verdict_though_all_stages_agree(cli, tmp_path):
+    """A limit that no clip reaches: every stage is the same, and the manifest is not."""
+    cli("tap", *PLAIN, "-o", "ref.safetensors")
+    limited = MANIFEST.replace("lora: true}", "lora: true, max_tokens: 6}")
+    (tmp_path / "limited.yaml").write_text(limited)
+    code, out, _err = cli("diff", "ref.safetensors", "limited.yaml")
+    assert (code, out.splitlines()[-1]) == (
+        0, "the same: 14 stages of 2 clips, though these files differ: the manifest",
+    )  # fmt: skip
+
+
+STACK = """\
+composer: 1
+name: small
+sources: {repo: ./}
+components:
+  mix: {use: onnx.stack, weights: repo/w.safetensors, config: {layers: [layer_norm, linear], layer_norm_eps: 0.000001}}
+inputs: {x: {type: tensor, port: f32 N 8}}
+graph: {y: {run: mix, with: {x: $x}}}
+outputs: {y: $y}
+"""  # noqa: E501
+
+
+def test_another_epsilon_is_named_at_the_default(cli, tmp_path):
+    """1e-5 for 1e-6: the floor of two sides that came about alike is 0."""
+    random = np.random.default_rng(0)
+    tensors = {
+        "0.weight": np.ones(8),
+        "0.bias": np.zeros(8),
+        "1.weight": random.normal(size=(4, 8)),
+    }
+    save_file({name: each.astype(np.float32) for name, each in tensors.items()}, "w.safetensors")
+    np.save("x.npy", random.normal(size=(5, 8)).astype(np.float32))
+    (tmp_path / "small.yaml").write_text(STACK)
+    (tmp_path / "other.yaml").write_text(STACK.replace("0.000001", "0.00001"))
+    cli("tap", "small.yaml", "-i", "x=x.npy", "-o", "ref.safetensors")
+    assert cli("diff", "ref.safetensors", "small.yaml")[0] == 0
+    code, out, _err = cli("diff", "ref.safetensors", "other.yaml")
+    assert (code, out.splitlines()[-1]) == (
+        1, "differs: 1 of 2 stages; the first is y, on the reference's own input",
+    )  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from composer.comparison.residuals import Residuals
+
 WIDTH, INNER, VOCABULARY, LAYERS, RANK = 64, 128, 128, 3, 4
 Weights = dict[str, np.ndarray]
 
@@ -125,3 +127,17 @@ FAULTS: dict[str, Callable[[Decoder], Decoder]] = {
     "a packed word": lambda decoder: decoder.changed("down1", flipped),
     "a packed word of q_proj": lambda decoder: decoder.changed("q1", flipped),
 }
+
+
+def stage_of(right: Decoder, ids: list[np.ndarray]) -> Residuals:
+    """Return a float32 model's logits as a stage whose floor is the model in bfloat16."""
+    found = Residuals.of(right.rows(ids), replace(right, low=True).rows(ids))
+    assert found is not None
+    return found
+
+
+def residuals(seed: int, count: int = 8, length: int = 24) -> tuple[Residuals, np.ndarray]:
+    """Return a stage, and the residuals of a right model that sums in another order."""
+    right, ids = Decoder(weights(seed)), clips(seed, count, length)
+    stage = stage_of(right, ids)
+    return stage, stage.residual(replace(right, low=True, order=seed + 1).rows(ids))
