@@ -49,7 +49,7 @@ def _all_directions(stage: Residuals) -> float:
     """
     rows = stage.thin(stage.reference)
     half, whole = _directions(rows[::2]), _directions(rows)
-    return 1 / max(2 / whole - 1 / half, 1 / rows.shape[1])
+    return float(1 / max(2 / whole - 1 / half, 1 / rows.shape[1]))
 
 
 def _directions(rows: Array) -> int:
