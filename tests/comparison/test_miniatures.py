@@ -9,7 +9,7 @@ import pytest
 
 from composer.comparison.report import table
 from composer.jobs.compare import compare
-from composer.jobs.record import in_precision, measure_floor, record
+from composer.jobs.record import measure_floor, record, with_precision
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped
 
@@ -56,7 +56,9 @@ def test_a_packed_word_is_found_between_backends(reference, tmp_path, floor):
     if floor.startswith("float32"):
         reference = measure_floor(reference, mlx, task=None, options=None)
     if floor.startswith("bfloat16"):
-        reference = measure_floor(reference, in_precision(mlx, "bfloat16"), task=None, options=None)
+        reference = measure_floor(
+            reference, with_precision(mlx, "bfloat16"), task=None, options=None
+        )
     right = compare(reference, mlx)
     assert right.ok, table(right)
     wrong = changed(MEGA, tmp_path / "wrong", WEIGHTS, DOWN, flip)
