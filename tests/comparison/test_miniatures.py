@@ -11,10 +11,10 @@ from composer.comparison.report import table
 from composer.jobs.compare import compare
 from composer.jobs.record import measure_floor, record, with_precision
 from composer.runtime.opening import BundleOptions
-from composer.sources.shipped import shipped
+from composer.sources.shipped import shipped_folder
 
 DTYPES = {"U32": np.uint32, "F32": np.float32}
-MEGA, ELDER = (shipped("bundles") / name for name in ("mega-asr-mini", "elderwise-mini"))
+MEGA, ELDER = (shipped_folder("bundles") / name for name in ("mega-asr-mini", "elderwise-mini"))
 WEIGHTS = "mlx/llm-mixed8_4/model.safetensors"
 DOWN = "model.layers.0.mlp.down_proj.weight"
 LORA = "language_model.model.layers.0.self_attn.q_proj.lora_a"
