@@ -95,7 +95,7 @@ def with_faint_row(decoder, share=0.009):
     return decoder.changed("a1", lambda _: a)
 
 
-def test_what_no_averaging_brings_out_is_below_what_is_reported():
+def test_a_fault_beyond_any_averaging_is_below_what_is_reported():
     """A row of an adapter that carries 0.9 % of its product is too faint for any such test.
 
     A fault of unknown form has to be seen by its energy, over sqrt(2 N D) of the noise's, or by
