@@ -156,3 +156,8 @@ def test_masks_and_texts_have_no_range(tmp_path):
 )  # fmt: skip
 def test_what_is_no_expectation(tmp_path, more, message):
     assert problems(tmp_path, more) == [f"6: {message}"]
+
+
+def test_a_dtype_by_its_long_name_is_no_dim(tmp_path):
+    (found,) = problems(tmp_path, 'expect: {out: "float32 375 80"}')
+    assert found.endswith("hint: 'float32' is a dim there: the dtype is written f32")

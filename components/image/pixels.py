@@ -125,6 +125,12 @@ class Pixels(Component, name="image.pixels"):
             for name, numbers in (("mean", self.mean), ("std", self.std)):
                 if numbers and len(numbers) not in (1, self.depth):
                     raise ValueError(f"{name} has {len(numbers)} numbers for {self.depth} channels")
+            largest = 255 * self.rescale
+            if self.mean and max(self.mean) > largest * (1 + 1e-6):
+                raise ValueError(
+                    f"mean {max(self.mean):g} is beyond the pixels, which are 0 to {largest:g} "
+                    "after rescale: divide it by 255, or write rescale: 1"
+                )
             if self.std and not all(each > 0 for each in self.std):
                 raise ValueError("every number of std must be above 0")
             if self.size and self.crop:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from composer.core.backend import SHORT
 from composer.core.ports import Port, parse_port
 from composer.core.suggest import listed, with_nearest
 from composer.graph.dims import DimUnifier, Length
@@ -76,7 +77,15 @@ class Expectations:
             dims.append(bound.value if bound else dim)
         shown = Port(value.port.kind, value.port.dtype, tuple(dims), value.port.space)
         message = f"'{node.name}' expects '{expected}' of {out}, which is '{shown}'"
-        self.report("W230", message, *_at(node, out), causes=causes)
+        self.report("W230", message, *_at(node, out), causes=causes, hint=_dtype_hint(expected))
+
+
+def _dtype_hint(expected: Port) -> str | None:
+    """Return how a dtype is spelled that stands where a dim may, such as float32."""
+    for dim in expected.dims:
+        if dim in SHORT:
+            return f"'{dim}' is a dim there: the dtype is written {SHORT[str(dim)]}"
+    return None
 
 
 def _at(node: Node, out: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read_document_file
 from composer.manifest.task_like import complete_tasks
 from composer.manifest.validation_faults import Fault, validation_faults, wrong_type
+from composer.manifest.variant_faults import misspelt_components
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"
@@ -100,9 +101,12 @@ def read_manifest(
     path = find_manifest(path)
     document = document or read_document(path)
     names = tuple(_variants(document))
+    misspelt: list[Fault] = []
     if variant is not None:
+        misspelt = misspelt_components(document.data, variant)
         document = _with_variant(document, variant)
     document, findings = complete_tasks(document)
+    findings += misspelt
     findings += check_rules(document.data)
     model = None
     try:
@@ -115,11 +119,16 @@ def read_manifest(
 
 
 def _error(document: Document, findings: list[Fault]) -> ComposerError:
-    """Return findings as problems with places, in the order of the file, without repeats."""
-    problems = {}
+    """Return findings as problems with places, in the order of the file, without repeats.
+
+    What tasks share, as one that is like another one does, is at one place and reported once.
+    """
+    problems: dict[Any, Problem] = {}
     for f in findings:
         place = document.place(f.path, f.key)
-        problems[(f.code, f.path)] = Problem(f.code, f.message, place, hint=f.hint)
+        shared = f.path[2:] if f.path[:1] == ("tasks",) else f.path
+        problem = Problem(f.code, f.message, place, hint=f.hint)
+        problems.setdefault((f.code, place, shared), problem)
     return ComposerError(in_order(problems.values()))
 
 

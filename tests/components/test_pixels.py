@@ -135,6 +135,11 @@ def test_what_a_run_refuses(shape, config, message):
         ({"size": {"height": 3, "width": 3, "shortest_edge": 3}}, "or shortest_edge alone"),
         ({"mean": [0.5, 0.5]}, "mean has 2 numbers for 3 channels"),
         ({"mean": [0.5] * 3, "channels": "gray"}, "mean has 3 numbers for 1 channels"),
+        (
+            {"mean": [123.7, 116.3, 103.5]},
+            "mean 123.7 is beyond the pixels, which are 0 to 1 after rescale: divide it by 255, or "
+            "write rescale: 1",
+        ),
         ({"std": [0.5, 0, 0.5]}, "every number of std must be above 0"),
         ({"size": {"shortest_edge": 200}, "crop": {"height": 224, "width": 100}},
          "crop is larger than what size leaves"),

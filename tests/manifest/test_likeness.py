@@ -156,3 +156,23 @@ def test_growth_is_bounded(tmp_path):
     first = error.value.problems[0]
     assert first.code == "M101"
     assert f"more than {MAX_VALUES} values" in first.message
+
+
+def test_what_two_tasks_share_is_reported_once(tmp_path):
+    text = TEXT.replace("default: [true]", "default: yes please")
+    (tmp_path / "bundle.yaml").write_text(text)
+    found = [str(each).split(": ", 1)[1] for each in composer.check(tmp_path).problems]
+    assert [each.split(" ")[:2] for each in found] == [
+        ["M123", "tasks.first.inputs.at.default"],
+    ]
+
+
+def test_a_variant_of_a_misspelt_component_says_which_was_meant(tmp_path):
+    variants = "variants: {wide: {components: {featurs: {config: {mels: 128}}}}}\ntasks:"
+    (tmp_path / "bundle.yaml").write_text(TEXT.replace("tasks:", variants, 1))
+    (found,) = [p for p in composer.check(tmp_path).problems if p.code == "M122"]
+    assert (found.place.line, found.message, found.hint) == (
+        4,
+        "in the variant 'wide': there is no component 'featurs'; did you mean 'features'?",
+        "a new one needs the key 'use'; components: features",
+    )
