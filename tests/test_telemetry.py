@@ -17,12 +17,21 @@ ROOT = Path(__file__).parent.parent
 CLIP = sorted((ROOT / "bundles" / "mega-asr-mini" / "clips").glob("*.flac"))[0]
 OURS = "cache/huggingface/assets/composer/"  # where hashes of files are remembered
 OPENED = re.compile(r"\b(?:socket|socketpair)\((\w+)")
+FILE = re.compile(r'\bopen(?:at)?\((?:\w+, )?"(/[^"]+)".*\) = \d')
+PYTHON = {sys.prefix, sys.base_prefix, *map(os.path.realpath, (sys.prefix, sys.base_prefix))}
+LIBRARIES = {each for each in sys.path if each.endswith(("site-packages", "dist-packages"))}
+SYSTEM = "/usr /lib /lib64 /opt /sys /proc /dev/null /dev/urandom /dev/shm".split()
+SETTINGS = (
+    "/etc/ld.so.cache /etc/localtime /etc/os-release /etc/locale.alias /etc/mime.types".split()
+)
+ELSEWHERE = (*map(str, sorted(PYTHON | LIBRARIES)), *SYSTEM, *SETTINGS, str(ROOT))
 COMMANDS = {
     "check": ["check", "mega-asr-mini"],
     "plan": ["plan", "mega-asr-mini"],
     "show": ["show", "mega-asr-mini"],
     "run": ["run", "mega-asr-mini", "-i", "audio=CLIP"],
     "transcribe": ["transcribe", "mega-asr-mini", "CLIP"],
+    "align": ["align", "aligner-mini", "CLIP", "four seven two"],
     "chat": ["chat", "elderwise-mini"],
     "pull": ["pull", "mega-asr-mini"],
     "cache": ["cache"],
@@ -50,14 +59,18 @@ def watched(tmp_path):
     def call(arguments, program=("-m", "composer"), **more):
         home, trace = tmp_path / "home", tmp_path / "trace"
         home.mkdir(exist_ok=True)
+        temporary = tmp_path / "temporary"
+        temporary.mkdir(exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "XDG_CACHE_HOME": str(home / "cache"),
+            "TMPDIR": str(temporary),
             "LANG": "C.UTF-8",
             **more,
         }
-        watch = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=socket,socketpair,connect,sendto"]
+        calls = "trace=socket,socketpair,connect,sendto,open,openat"
+        watch = ["strace", "-f", "-qq", "-s", "4096", "-o", trace, "-e", calls]
         done = subprocess.run(
             [*watch, sys.executable, "-P", *program, *arguments],
             env=environment,
@@ -67,6 +80,11 @@ def watched(tmp_path):
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
         )
+        opened = {
+            path for path in FILE.findall(trace.read_text()) if not path.startswith(str(tmp_path))
+        }
+        assert [*temporary.iterdir()] == []
+        assert sorted(path for path in opened if not path.startswith(ELSEWHERE)) == []
         left = sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
         left = [path for path in left if not path.startswith(OURS)]
         return done, set(OPENED.findall(trace.read_text())), left

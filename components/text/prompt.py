@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
-FILLS = parse_ports("text | _ _")
+FILLS, TEXT = parse_ports("text | _ _"), parse_ports("text")
 SLOT_HINT = "an input is a slot: write {NAME} where it goes in the template"
 
 
@@ -93,7 +93,7 @@ class Prompt(Component, name="text.prompt"):
         config: Prompt.Config = spec.config
         template = Template.parse(config.template, config.optional)
         signature = Signature(
-            inputs=dict.fromkeys(template.inputs, FILLS),
+            inputs=_inputs(template),
             returns=_outputs(template, cls.methods[CALL].returns),
             optional=frozenset(template.inputs) - template.required,
         )
@@ -173,6 +173,15 @@ class Prompt(Component, name="text.prompt"):
             else:
                 shown.append(f"{self.slot or f'<{part.name}>'}×{rows[part.name]}")
         return "".join(shown)
+
+
+def _inputs(template: Template) -> dict[str, tuple[Port, ...]]:
+    """Return a prompt's inputs: rows have one place, so what occurs twice at once is a text."""
+    inputs = dict.fromkeys(template.inputs, FILLS)
+    for parts in (template.parts, *template.fragments.values()):
+        names = [part.name for part in parts if isinstance(part, TemplateSlot)]
+        inputs |= {name: TEXT for name in names if names.count(name) > 1 and name in inputs}
+    return inputs
 
 
 def _outputs(template: Template, own: Mapping[str, Port]) -> dict[str, Port]:

@@ -163,6 +163,21 @@ def test_warns_of_what_looks_like_a_token_but_is_none(qwen):
 
 
 @pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({"template": "{x}{y}{x}"}, {"x": "text", "y": "text | _ _"}),
+        ({"template": "{y}{o}", "optional": {"o": "{x}{x}"}}, {"x": "text", "y": "text | _ _"}),
+        ({"template": "{x}{o}{p}", "optional": {"o": "{y}", "p": "{z}{y}"}},
+         dict.fromkeys("xyz", "text | _ _")),
+    ],
+)  # fmt: skip
+def test_rows_have_one_place(config, wanted):
+    """A slot that occurs twice takes texts alone, so that check refuses rows for it."""
+    inputs = Prompt.facts(Spec("prompt", Prompt.Config(**config)), None).methods["__call__"].inputs
+    assert {name: " | ".join(map(str, ports)) for name, ports in inputs.items()} == wanted
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"x": "a\ud800b"}, "R523 'x' has U+D800 at character 2, which is not allowed in text"),
