@@ -176,7 +176,8 @@ def _pair(
     expected, floor = clip.stages[name], clip.about.get("floor", {})
     if alike(clip.about, run.how, node):
         return Pair(clip.name, expected, actual, noise, REFERENCE)
-    if noise is not None and alike(floor, run.how, node):
+    # Without the floor's node alone, its whole run had other values to start from.
+    if name in (clip.alone if node else clip.floor) and alike(floor, run.how, node):
         return Pair(clip.name, expected, actual, noise, FLOOR)
     as_reference, as_floor = (same_precision(each, run.how, node) for each in (clip.about, floor))
     if "ways" in floor and as_reference and not as_floor:
