@@ -14,6 +14,7 @@ from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
 from composer.comparison.same_computation import how_computed
 from composer.core.errors import ComposerError, Problem
+from composer.generation.options import TEXT_ENDS
 from composer.runtime.provenance import describe_run
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def dump_of(
 ) -> Dump:
     """Return a run with all values tapped as a dump.
 
-    A float output without an element, such as log-probabilities that no option asked for, is left
-    out: nothing could be compared with it.
+    A float output without an element, and one of a decoder that no option asked for, is left out:
+    nothing could be compared with it.
     """
     graph = bundle.checked.graphs[task]
     if not graph.values.keys() <= result.taps.keys():
@@ -75,7 +76,7 @@ def dump_of(
         raise ComposerError(Problem("R549", message, hint="give a clip of one piece"))
     stages = {name: stage(graph, name, result.taps[name]) for name in graph.values}
     for name in stages.keys() - graph.inputs.keys():
-        if _is_empty(stages[name].value):
+        if _is_empty(name, stages[name].value):
             del stages[name]
     texts, digests = {}, {}
     for name in graph.inputs:
@@ -89,8 +90,10 @@ def dump_of(
     return Dump(stages, about)
 
 
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and not value.size
+def _is_empty(name: str, value: Any) -> bool:
+    if not isinstance(value, np.ndarray) or value.size:
+        return False
+    return value.dtype.kind == "f" or name.endswith(f".{TEXT_ENDS}")
 
 
 def stage(graph: Graph, name: str, value: Any) -> Stage:

@@ -97,11 +97,14 @@ class AnswerState:
     def outputs(self) -> dict[str, Any]:
         """Return the text, ids [N] without the stop id, and the finish reason.
 
-        `logprobs` [N] is empty where it was not asked for. `text_ends` [N] are the characters that
-        the text has after each id; the last one has what was pending. A text that ended the answer
-        leaves its ids in `ids`, since a token may hold more than it.
+        `logprobs` [N] are the log-probabilities of the ids, and `text_ends` [N] the characters that
+        the text has after each of them, the last with what was pending: both are empty where they
+        were not asked for. A text that ended the answer leaves its ids in `ids`, since a token may
+        hold more than it.
         """
-        ends = [text for _, text in self._ends[: len(self.ids)]]
+        ends = []
+        if self.logprobs is not None:
+            ends = [text for _, text in self._ends[: len(self.ids)]]
         return {
             "text": self.text,
             "ids": np.array(self.ids, np.int64),

@@ -14,12 +14,13 @@ from composer.core.suggest import listed
 from composer.generation.sampler import Sampling
 from composer.generation.stop import LONGEST, MOST
 
+TEXT_ENDS = "text_ends"
 GENERATED = {
     "text": "text",
     "ids": "i64 N",
     "finish_reason": "text",
     "logprobs": "f32 _",
-    "text_ends": "i64 N",
+    TEXT_ENDS: "i64 _",
 }
 TokenOrId = int | str
 AdapterNames = Annotated[

@@ -10,6 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.channels import Channel, check_channel_choice
 from composer.formats.audio.clip import Clip
 from composer.formats.audio.reading import Source
+from composer.generation.options import TEXT_ENDS
 from composer.graph.graph import Graph, Node
 from composer.jobs.bundle import Options
 from composer.jobs.cut_short import cut_short
@@ -26,7 +27,7 @@ from composer.runtime.result import Result, ResultSegment
 TASK = "transcribe"
 LANGUAGE = "language"
 IDS, LOGPROBS, TEMPERATURE = "ids", "logprobs", "temperature"
-ANSWER, TEXT_ENDS = "text", "text_ends"
+ANSWER = "text"
 DECODED = (IDS, LOGPROBS, ANSWER, TEXT_ENDS)
 
 
