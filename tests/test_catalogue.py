@@ -25,6 +25,10 @@ BITS = {None: 4, "bits8": 8, "bf16": None}
 EXPECTED = {"L325", "L326"}
 
 GOLDEN = {
+    "gemma-4-e2b-gguf": (
+        "reference/test_crispasr.py",
+        "test_the_shipped_bundle_transcribes_as_transformers_does",
+    ),
     "elderwise": ("reference/test_elderwise.py", "test_every_stage_is_that_of_the_reference"),
     "qwen3-asr-0-6b": (
         "reference/test_qwen3_asr_released.py",
@@ -212,7 +216,7 @@ def test_every_release_is_run_by_its_id(size, precision, variant, monkeypatch):
     ("name", "messages"),
     [
         ("gemma-3-4b-speech", "'gemma-3-4b-speech' is planned and does not run yet: Speech"),
-        ("hf:cstr/gemma4-e2b-it-GGUF", "missing: Gemma-4's decoder and audio tower"),
+        ("hf:junnei/gemma-3-4b-it-speech", "missing: Gemma-3's decoder with a speech adapter"),
         ("junnei/gemma-3-4b-it-speech", "missing: its speech encoder"),
     ],
 )

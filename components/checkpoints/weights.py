@@ -37,8 +37,9 @@ class WeightReader:
         path, _, part = name.rpartition(".")
         if part == "weight" and path in self.packed:
             module = self.packed[path]
-            return self.reader.dense(module, 0, module.shape[0])
-        value = self.reader.whole(self.tensors[name])
+            value = self.reader.dense(module, 0, module.shape[0])
+        else:
+            value = self.reader.whole(self.tensors[name])
         if name in self.torch_ordered:
             return np.moveaxis(value, 1, -1)
         return value

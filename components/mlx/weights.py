@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from composer.formats.gguf import SUFFIX as GGUF
+
 from ..checkpoints.modules import Module
 from ..checkpoints.packing import PARTS
+from ..checkpoints.weights import WeightReader
 from . import loader
 from .dtypes import mlx_dtype as to_dtype
 
@@ -29,6 +32,9 @@ def load_weights(
     """
     import mlx.core as mx
 
+    files = list(files)
+    if any(file.inside.endswith(GGUF) for file in files):
+        return _widened(tensors, dtype, torch_ordered, packed)
     stored, weights = loader.read_lazily(files), {}
     for name, tensor in tensors.items():
         value = stored.pop(tensor.name)
@@ -46,6 +52,22 @@ def load_weights(
             value = mx.contiguous(mx.moveaxis(value, 1, -1))
         mx.eval(value)
         weights[name] = value
+    return weights
+
+
+def _widened(
+    tensors: Mapping[str, Tensor],
+    dtype: str,
+    torch_ordered: frozenset[str],
+    packed: Mapping[str, Module] | None,
+) -> dict[str, Any]:
+    """Load tensors of a GGUF file, which MLX's own reader does not check."""
+    import mlx.core as mx
+
+    reader, weights = WeightReader(tensors, packed, torch_ordered), {}
+    for name in tensors:
+        weights[name] = mx.array(reader.read(name)).astype(to_dtype(dtype))
+        mx.eval(weights[name])
     return weights
 
 

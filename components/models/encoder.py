@@ -75,12 +75,14 @@ def network_facts(
 
 def _widened(network: Network, packed: Mapping[str, Scheme], dtype: str) -> Iterator[str]:
     """Describe the modules that a backend does not multiply packed."""
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, bool], int] = {}
     for path, module in network.packed.items():
         if path not in packed:
-            counts[module.form] = counts.get(module.form, 0) + 1
-    for form, count in counts.items():
-        yield f"{form} -> {dtype}, in {count} modules, which this backend does not run packed"
+            kind = module.form, module.packing is None
+            counts[kind] = counts.get(kind, 0) + 1
+    for (form, alone), count in counts.items():
+        why = "" if alone else ", which this backend does not run packed"
+        yield f"{form} -> {dtype}, in {count} modules{why}"
 
 
 def require_finite_rows(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import mlx.core as mx
 import numpy as np
 import pytest
 import torch
 
+import composer
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.mlx.gemma4 import Gemma4 as MlxGemma4
 from composer.components.onnx.gemma4 import Gemma4
-from composer.core.component import Spec
+from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.formats.making import refusal
+from tests.models.backends import BACKENDS, family
 from tests.reference import crispasr
-from tests.reference.gemma4_audio import Gemma4Audio
+from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
+from tests.reference.qwen3_asr import make_clip
 from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,3 +138,84 @@ def test_mlx_names_the_component_that_reads_it(theirs, tmp_path):
     theirs.tokenizer.save(str(tmp_path / "tokenizer.json"))
     found = refusal(lambda: MlxGemma4.facts(spec(file, MlxGemma4), Headers()))
     assert "W256 mlx.gemma4 does not read GGUF files\n    hint: use onnx.gemma4" in found
+
+
+class SpeechFirst(Gemma4Audio):
+    """The model, asked in CrispASR's order: the speech, then what is wanted."""
+
+    def ids(self, rows, instruction=INSTRUCTION):
+        text = f"<bos><|turn>user\n<|audio>{'<|audio|>' * rows}<audio|>{instruction}<turn|>\n"
+        return np.array(self.tokenizer.encode(f"{text}<|turn>model\n").ids)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Return the model with the weights of a file, and the folders of the bundle's two sources."""
+    theirs = SpeechFirst("e2b")
+    home = tmp_path_factory.mktemp("crispasr")
+    sources = {"repo": home / "repo", "release": home / "release"}
+    for folder in sources.values():
+        folder.mkdir()
+    meant = crispasr.write(theirs, sources["repo"] / "gemma4-e2b-it-q8_0.gguf", "Q8_0")
+    theirs.model.load_state_dict(meant, strict=False)
+    theirs.tokenizer.save(str(sources["release"] / "tokenizer.json"))
+    return theirs, sources
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_of_the_tower_are_those_of_transformers(backend, speech):
+    theirs, sources = speech
+    kind = family("gemma4_audio", backend)
+    file = Location("repo", "gemma4-e2b-it-q8_0.gguf", sources["repo"])
+    found = Spec("speech", ComponentConfig(), file)
+    facts = kind.facts(found, Headers())
+    assert facts.casts == (
+        "f16 -> f32, in 34 modules",
+        "q8_0 -> f32, in 7 modules",
+    )
+    placement = Placement(device="cpu") if backend == "mlx" else Placement()
+    component = kind.load(found, facts, placement)
+    clip = make_clip(2.0)
+    mel, mask = theirs.features(clip)
+    rows = np.array(component(mx.array(mel[mask]) if backend == "mlx" else mel[mask]))
+    want = theirs.stages(clip)["rows"]
+    assert rows.shape == want.shape
+    assert np.abs(rows - want).max() <= 1e-4
+
+
+def test_the_shipped_bundle_transcribes_as_transformers_does(speech):
+    theirs, sources = speech
+    clip = make_clip(1.5)
+    audio = composer.read_audio((clip, 16_000))
+    want = theirs.dump(clip, audio).stages
+    with composer.load("gemma-4-e2b-gguf", variant="q8_0", sources=sources) as bundle:
+        options = {"answer": {"max_tokens": TOKENS}}
+        given = {"audio": audio, "instruction": INSTRUCTION, "options": options}
+        taps = bundle.run(task="transcribe", taps=True, **given).taps
+    for name in ("mel", "soft", "embeds", "per_layer"):
+        np.testing.assert_allclose(taps[name], want[name].value, atol=1e-4, err_msg=name)
+    assert taps["asked.ids"].tolist() == want["asked.ids"].value.tolist()
+    assert taps["answer.ids"].tolist() == want["answer.ids"].value.tolist()
+
+
+def without_bounds(metadata, tensors):
+    for name in [name for name in tensors if name.endswith(("_min", "_max"))]:
+        del tensors[name]
+
+
+def without_a_norm(metadata, tensors):
+    del tensors["audio.layers.1.out_ln.weight"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (without_bounds, "W273 use_clipped_linears contradicts the tensors"),
+        (without_a_norm, "W270 1 tensor missing\n    audio_tower.layers.1.norm_out.weight"),
+    ],
+)
+def test_a_tower_that_lacks_something_is_refused(change, text, theirs, tmp_path):
+    file = tmp_path / "old.gguf"
+    crispasr.write(theirs, file, "Q8_0", change)
+    found = Spec("speech", ComponentConfig(), Location("repo", file.name, tmp_path))
+    assert text in refusal(lambda: family("gemma4_audio", "onnx").facts(found, Headers()))
