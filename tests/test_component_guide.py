@@ -144,7 +144,7 @@ def test_what_the_guide_names_is_there():
     """Every method, attribute and field in its tables exists, and none is left out."""
     named = set(re.findall(r"`([a-z_]+)`", GUIDE)) | set(re.findall(r"[.`]([a-z_]+)\(", GUIDE))
     named |= set(re.findall(r"`spec\.([a-z]+)`", GUIDE))
-    named |= set(re.findall(r"`(?:Stop\()?(\w+), (\w+)", GUIDE)[0])
+    named |= set(re.findall(r"`(?:StopRules\()?(\w+), (\w+)", GUIDE)[0])
     public = {name for name in vars(Headers) if not name.startswith("_")}
     assert public - {"safetensors", "gguf", "onnx", "tokenizer", "config", "exists"} == set()
     assert public <= named

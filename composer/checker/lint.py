@@ -21,7 +21,7 @@ def lint(
     report_lengths(graph, components, report)
     _report_unplaced_rows(graph, report)
     _report_placeholders(graph, report)
-    report_unmarked_pictures(graph, report)
+    report_unmarked_pictures(graph, components, report)
 
 
 def _report_unused(graph: Graph, report: Callable[..., None]) -> None:

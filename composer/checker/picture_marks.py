@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from composer.graph.graph import Graph, Node
+    from composer.graph.graph import CheckedComponent, Graph, Node
 
 
-def report_unmarked_pictures(graph: Graph, report: Callable[..., None]) -> None:
-    """Report optional masks that are not wired, over rows into which a picture's are scattered."""
+def report_unmarked_pictures(
+    graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
+) -> None:
+    """Report optional masks that are not wired, over rows into which a picture's are scattered.
+
+    A decoder whose files are not here has every input that one of its kind may have.
+    """
     for node in graph.nodes.values():
         if node.component is None or node.signature is None:
+            continue
+        facts = components[node.component].facts
+        if facts is None or facts.unknown:
             continue
         for key in sorted(node.signature.optional - node.wires.keys()):
             marks = _marks_of_pictures(graph, node)

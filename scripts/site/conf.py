@@ -20,6 +20,7 @@ CONTENTS = {
         "docs/guides/published",
         "docs/guides/python",
         "docs/guides/serving",
+        "docs/guides/aligning",
         "docs/guides/precision",
         "docs/guides/comparing",
         "docs/guides/evaluating",
@@ -29,6 +30,7 @@ CONTENTS = {
     ],
     "More": [
         "docs/errors/README",
+        "docs/coverage",
         "docs/audio",
         "docs/checkpoints",
         "docs/security",
@@ -36,6 +38,7 @@ CONTENTS = {
         "docs/decisions/README",
         "bundles/mega-asr-mini/README",
         "bundles/elderwise-mini/README",
+        "bundles/aligner-mini/README",
         "training/README",
         "CONTRIBUTING",
         "CHANGELOG",
