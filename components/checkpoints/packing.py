@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.suggest import shorten, some
 from composer.formats.file_problems import show
-from composer.formats.quantization import Scheme, read_quantization
+from composer.formats.quantization import DYNAMIC, Scheme, read_quantization
 
 if TYPE_CHECKING:
     from composer.core.quantization_recipe import QuantizationRecipe
@@ -154,6 +154,9 @@ def plan_quantization(
         if name.endswith(".weight") and len(tensor.shape) >= 2
     }
     problems = []
+    if recipe.mode == DYNAMIC:
+        hint = "take int8, which rounds no activations"
+        raise ComposerError(Problem("W246", "mode dynamic is for ONNX files", hint=hint))
     for glob in () if recipe.name else (*recipe.rules, *recipe.keep):
         if not any(fnmatchcase(path, glob) for path in modules):
             what = f"the glob '{glob}' in precision matches no module with a matrix"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,13 +14,14 @@ from composer.core.backend import LONG, SHORT
 from composer.core.component import Component, Facts, Spec
 from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
-from composer.core.signature import CALL, OUT, Signature
+from composer.core.signature import CALL, OUT
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .config_check import check_config
+from .file_precision import conversion, converted, converted_nbytes, precision_problems
 from .graph_config import GraphConfig
 from .graph_contract import ContractTensor, GraphContract
-from .ports import contract_ports, output_names
+from .ports import contract_ports, float_dtype, output_names
 from .session import Session, describe_feeds, fail
 from .versions import version_problems
 
@@ -55,11 +59,12 @@ class Graph(Component, name="onnx.graph"):
     `config` the component pads frames itself, fills a mask from their true number, and holds the
     rows that come out against a formula: it never cuts an input and never returns a wrong count.
     Qwen3-ASR exported for 30 s: `{inputs: {input_features: {pad: {fixed: 3000}}},
-    rows: {chunk: 100, stride: 8}}`.
+    rows: {chunk: 100, stride: 8}}`. With a `precision` the file is converted when it is loaded.
     """
 
     backend = "numpy"
     requires = frozenset({"weights"})
+    accepts = frozenset({"precision"})
     placement_keys = frozenset({"providers", "threads", "time_limit", "child_memory_gb"})
     Config = GraphConfig
 
@@ -68,15 +73,16 @@ class Graph(Component, name="onnx.graph"):
         if headers is None or spec.weights is None:
             return Facts(unknown=True)
         signature = headers.onnx(spec.weights)
-        problems = list(version_problems(signature))
+        problems = [*version_problems(signature), *precision_problems(spec.precision)]
         if errors := [each for each in problems if each.severity == "error"]:
             raise ComposerError(errors)
         contract = check_config(signature, spec.config)
         method, dims = contract_ports(contract)
         return GraphFacts(
             dims=dims,
-            dtype=_float_dtype(method),
-            nbytes=signature.nbytes,
+            dtype=float_dtype(method),
+            nbytes=converted_nbytes(signature.nbytes, spec.precision),
+            **conversion(spec.weights, signature.files, spec.precision),
             methods={CALL: method},
             masks=contract.frame_marks,
             contract=contract,
@@ -91,13 +97,16 @@ class Graph(Component, name="onnx.graph"):
         assert spec.weights is not None
         assert spec.weights.path is not None
         require_unchanged(facts)
-        return cls(
-            facts.contract, Session(spec.weights.path, facts.contract, placement, facts.nbytes)
-        )
+        path, folder = converted(spec.weights.path, facts.packing)
+        return cls(facts.contract, Session(path, facts.contract, placement, facts.nbytes), folder)
 
-    def __init__(self, contract: GraphContract, session: Session) -> None:
+    def __init__(
+        self, contract: GraphContract, session: Session, folder: Path | None = None
+    ) -> None:
         self.contract = contract
         self.session = session
+        if folder:  # of a converted file, which a child process may load again
+            weakref.finalize(self, rmtree, folder, ignore_errors=True)
 
     def __call__(self, /, **inputs: np.ndarray) -> Any:
         """Run the graph on the inputs by name; return its output, or several by name."""
@@ -239,11 +248,3 @@ class Graph(Component, name="onnx.graph"):
             whose = f"already in its inputs: {', '.join(already)}"
         message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
         fail(self.contract, "R536", message, whose, describe_feeds(feeds))
-
-
-def _float_dtype(method: Signature) -> str:
-    """Return the dtype of the first output of floats, float32 where there is none."""
-    for port in method.returns.values():
-        if port.dtype and port.dtype in FLOATS:
-            return port.dtype
-    return "f32"

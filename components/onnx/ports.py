@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound
-from composer.core.ports import INTEGERS, Port, Ports
+from composer.core.ports import FLOATS, INTEGERS, Port, Ports
 from composer.core.signature import OUT, Signature
 
 from .graph_contract import ContractTensor, Dim, GraphContract
@@ -130,3 +130,11 @@ def _claim(taken: dict[str, str], name: str, owner: str) -> None:
     while name in taken:
         name += "_"
     taken[name] = owner
+
+
+def float_dtype(method: Signature) -> str:
+    """Return the dtype of the first output of floats, float32 where there is none."""
+    for port in method.returns.values():
+        if port.dtype and port.dtype in FLOATS:
+            return port.dtype
+    return "f32"

@@ -53,8 +53,8 @@ class Facts:
     that already. `unknown` says that
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
-    and how they are packed; `packing` is the `composer.formats.packing.Packing` of its recipe,
-    where that can be written down.
+    and how they are packed; `packing` is the `Packing` or `FileConversion` of composer.formats for
+    its recipe, where that can be written down.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from composer.core.location import Location
@@ -27,6 +28,18 @@ class PackedModule:
     stored: str
     scheme: Scheme
     half: int | None = None
+
+
+@dataclass(frozen=True)
+class FileConversion:
+    """A file that is written in another precision as a whole; `files` are all that it consists of.
+
+    `convert` maps a path to a new one and returns the weights by what they do.
+    """
+
+    weights: Location
+    files: tuple[Location, ...]
+    convert: Callable[[Path, Path], tuple[WeightGroup, ...]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ SCHEMES = {
     "mxfp4": ({4}, {32}, (4, 32)),
     "mxfp8": ({8}, {32}, (8, 32)),
     "nvfp4": ({4}, {16}, (4, 16)),
+    "dynamic": ({8}, {64}, (8, 64)),
 }
+DYNAMIC = "dynamic"  # of ONNX files alone: both factors of a product have 8 bits
 KEYS = ("bits", "group_size", "mode")
 PACKED = {
     "nvfp4-pack-quantized": (4, 16, "nvfp4"),
@@ -112,8 +114,9 @@ def _scheme(location: Location, path: str, values: dict[str, Any], required: set
         refuse(location, "S472", f"quantization of {show(path)}: {message}")
 
     mode = values.get("mode", "affine")
-    if not isinstance(mode, str) or mode not in SCHEMES:
-        fail(f"mode {show(str(mode))}; expected one of {', '.join(SCHEMES)}")
+    modes = [each for each in SCHEMES if each != DYNAMIC]
+    if not isinstance(mode, str) or mode not in modes:
+        fail(f"mode {show(str(mode))}; expected one of {', '.join(modes)}")
     for key in sorted(required - values.keys()):
         fail(f"{key} is missing")
     if unknown := sorted(key for key in values.keys() - {*KEYS} if not required):

@@ -70,16 +70,16 @@ def quantize(
         def done() -> None:
             nonlocal count
             count += 1
-            progress(JobProgress("quantizing", target.name, count, planned.tensors))
+            progress(JobProgress("quantizing", target.name, count, planned.steps))
 
         with new_folder(target, force) as part:
-            write_bundle(planned, target, part, done)
+            weights = write_bundle(planned, target, part, done)
             lock(part)
             size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         facts = [checked.components[name].facts for name in planned.recipes]
         return QuantizeResult(
             target / "bundle.yaml",
-            planned.weights,
+            weights,
             planned.read,
             size,
             checked.manifest.variants,

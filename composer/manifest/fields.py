@@ -22,7 +22,7 @@ HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 Dtype = Literal["float32", "float16", "bfloat16"]
 Bits = Literal[2, 3, 4, 5, 6, 8]
 GroupSize = Literal[16, 32, 64, 128]
-Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
+Mode = Literal["affine", "dynamic", "mxfp4", "mxfp8", "nvfp4"]
 InputType = Literal["audio", "text", "ids", "mask", "image", "tensor"]
 
 Line = Annotated[str, Field(min_length=1, max_length=2000)]

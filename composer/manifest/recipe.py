@@ -42,7 +42,8 @@ class BaseRecipe(Strict):
     mode: Maybe[Mode] = Field(
         None,
         description="How codes are packed: affine by default, or one of the formats of "
-        "microscaling, which have bits and a group size of their own.",
+        "microscaling, which have bits and a group size of their own. dynamic is for exported "
+        "files: what a product multiplies is rounded to 8 bits too.",
     )
     dtype: Maybe[Dtype] = Field(None, description="What it computes in; as stored by default.")
     rules: dict[

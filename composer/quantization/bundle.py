@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from composer.core.new_folder import require_room
 from composer.core.quantization_recipe import QuantizationRecipe, precision_json
 from composer.core.weight_group import WeightGroup
 from composer.formats import Headers
-from composer.formats.packing import Packing
+from composer.formats.packing import FileConversion, Packing
 from composer.graph.checked import Checked
 from composer.graph.files import component_files
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
@@ -29,52 +30,61 @@ PIECE = 16_000_000
 
 @dataclass(frozen=True)
 class QuantizedBundle:
-    """What is to be written: the rewritten checkpoints, and the files that stay as they are."""
+    """What is to be written: checkpoints and files that are rewritten, and files that are not."""
 
     checked: Checked
-    recipes: Mapping[str, QuantizationRecipe]
+    recipes: Mapping[str, str | QuantizationRecipe]
     rewrites: tuple[Rewrite, ...]
+    conversions: Mapping[str, FileConversion]
     copies: Mapping[str, Path]
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that it takes."""
+        """Return the bytes that it takes at most."""
         copied = sum(path.stat().st_size for path in self.copies.values())
-        return copied + sum(each.nbytes for each in self.rewrites)
+        return copied + self._converted + sum(each.nbytes for each in self.rewrites)
 
     @property
-    def weights(self) -> dict[str, tuple[WeightGroup, ...]]:
-        """Return the weights of each quantized component, as they are then stored."""
-        facts = {name: self.checked.components[name].facts for name in self.recipes}
-        return {name: each.packing.groups for name, each in facts.items() if each}
+    def _converted(self) -> int:
+        files = [file for each in self.conversions.values() for file in each.files]
+        return sum(file.path.stat().st_size for file in files if file.path)
 
     @property
     def read(self) -> int:
-        """Return the bytes of the checkpoints that are rewritten."""
-        return sum(each.read for each in self.rewrites)
+        """Return the bytes of what is rewritten."""
+        return self._converted + sum(each.read for each in self.rewrites)
 
     @property
-    def tensors(self) -> int:
-        """Return how many tensors are made or copied in these."""
-        return sum(len(entries) for each in self.rewrites for entries in each.files.values())
+    def steps(self) -> int:
+        """Return how many tensors and files are made or copied in these."""
+        tensors = sum(len(entries) for each in self.rewrites for entries in each.files.values())
+        return tensors + len(self.conversions)
 
 
 def plan_bundle(checked: Checked, shard: int) -> QuantizedBundle:
     """Plan the bundle in which each component with a recipe is stored as that says."""
     packings: dict[str, list[Packing]] = {}
-    recipes = {}
+    recipes, conversions = {}, {}
     for name, known in checked.components.items():
-        if known.facts and known.facts.packing:
-            recipes[name] = known.spec.recipe
-            packings.setdefault(str(known.facts.packing.config), []).append(known.facts.packing)
+        packing = known.facts.packing if known.facts else None
+        if not packing:
+            continue
+        recipes[name] = known.spec.precision
+        if isinstance(packing, FileConversion):
+            conversions[name] = packing
+        else:
+            packings.setdefault(str(packing.config), []).append(packing)
     headers = Headers()
     rewrites = tuple(plan_rewrite(found, headers, shard) for found in packings.values())
-    return QuantizedBundle(checked, recipes, rewrites, _copies(checked, rewrites))
+    copies = _copies(checked, rewrites, conversions.values())
+    return QuantizedBundle(checked, recipes, rewrites, conversions, copies)
 
 
-def _copies(checked: Checked, rewrites: tuple[Rewrite, ...]) -> dict[str, Path]:
+def _copies(
+    checked: Checked, rewrites: Iterable[Rewrite], conversions: Iterable[FileConversion]
+) -> dict[str, Path]:
     """Return the files that stay as they are, by their path in the new bundle."""
-    rewritten = set()
+    rewritten = {str(file) for each in conversions for file in each.files}
     for rewrite in rewrites:
         entries = [entry for each in rewrite.files.values() for entry in each]
         rewritten |= {str(entry.tensor.file) for entry in entries}
@@ -109,10 +119,11 @@ def _is_rewritten(index: Location, rewritten: set[str]) -> bool:
 
 def write_bundle(
     planned: QuantizedBundle, target: Path, folder: Path, done: Callable[[], None]
-) -> None:
+) -> dict[str, tuple[WeightGroup, ...]]:
     """Write a bundle that is to become `target` into a new folder.
 
-    Raise R507 where it does not fit on the disk, and OSError where it cannot be written.
+    Return the weights of each quantized component, as they are stored there. Raise R507 where it
+    does not fit on the disk, and OSError where it cannot be written.
     """
     require_room(target, planned.nbytes)
     for name, path in planned.copies.items():
@@ -125,6 +136,14 @@ def write_bundle(
         place = rewrite.place
         inside = f"{place.source}/{place.inside}".rpartition("/")[0]
         origins[inside] = write_checkpoint(rewrite, folder / inside, done)
+    weights = {}
+    for name in planned.recipes:
+        facts = planned.checked.components[name].facts
+        if name not in planned.conversions and facts:
+            weights[name] = facts.packing.groups
+    for name, conversion in planned.conversions.items():
+        weights[name] = _convert(conversion, folder, origins)
+        done()
     for name in planned.checked.manifest.sources:
         (folder / name).mkdir(exist_ok=True)
     text = manifest_text(planned.checked, planned.recipes, target)
@@ -132,3 +151,22 @@ def write_bundle(
     recipes = {name: precision_json(recipe) for name, recipe in planned.recipes.items()}
     notes = {"recipes": recipes, "tensors": origins}
     (folder / ORIGINS).write_text(json.dumps(notes, indent=1) + "\n", "utf-8")
+    return weights
+
+
+def _convert(
+    conversion: FileConversion, folder: Path, origins: dict[str, Any]
+) -> tuple[WeightGroup, ...]:
+    """Write a file in its new precision; note the digests of what it was made of."""
+    place = conversion.weights
+    target = folder / str(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    assert place.path
+    groups = conversion.convert(place.path, target)
+    digests = {}
+    for file in conversion.files:
+        assert file.path
+        with file.path.open("rb") as opened:
+            digests[str(file)] = hashlib.file_digest(opened, "sha256").hexdigest()
+    origins[str(place)] = {"from": digests}
+    return groups

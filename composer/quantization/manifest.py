@@ -16,7 +16,9 @@ from composer.graph.checked import Checked
 GONE = ("variants", "publishes", "recognises")  # which are of the bundle that it was made from
 
 
-def manifest_text(checked: Checked, recipes: Mapping[str, QuantizationRecipe], folder: Path) -> str:
+def manifest_text(
+    checked: Checked, recipes: Mapping[str, str | QuantizationRecipe], folder: Path
+) -> str:
     """Return the manifest of a bundle whose sources are folders of their names.
 
     Components with a recipe are stored as it says now; its dtype stays their precision.
@@ -29,13 +31,15 @@ def manifest_text(checked: Checked, recipes: Mapping[str, QuantizationRecipe], f
     components = dict(data["components"])
     for each, recipe in recipes.items():
         entry = {k: v for k, v in components[each].items() if k != "precision"}
-        if recipe.dtype:
+        if isinstance(recipe, QuantizationRecipe) and recipe.dtype:
             entry["precision"] = recipe.dtype
         components[each] = entry
     data["components"] = components
     data["provenance"] = list(data.get("provenance", ()))
     for each, recipe in recipes.items():
-        how = f"quantized: {replace(recipe, dtype=None).title}"
+        how = f"converted: {recipe}"
+        if isinstance(recipe, QuantizationRecipe):
+            how = f"quantized: {replace(recipe, dtype=None).title}"
         data["provenance"].append({"what": each, "from": _origin(checked, each), "how": how})
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 

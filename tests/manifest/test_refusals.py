@@ -194,7 +194,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "6:37: M124 components.d.precision cannot be 'mixed-84'; did you mean 'mixed-8-4'?\n"
             "    hint: choose from: float32, float16, bfloat16, ple-safe-4bit, ple-safe-6bit, "
             "ple-safe-8bit, mixed-8-4, mixed-8-6, mixed-6-4, uniform-4, uniform-6, uniform-8, "
-            "int8, mxfp4, mxfp8, nvfp4",
+            "int8, int8-dynamic, mxfp4, mxfp8 and 1 more",
         ),
         (
             "components",
@@ -218,7 +218,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "6:46: M124 components.d.precision.recipe cannot be 'mixed'; "
             "did you mean 'mixed-8-6'?\n"
             "    hint: choose from: ple-safe-4bit, ple-safe-6bit, ple-safe-8bit, mixed-8-4, "
-            "mixed-8-6, mixed-6-4, uniform-4, uniform-6, uniform-8, int8, mxfp4, mxfp8, nvfp4",
+            "mixed-8-6, mixed-6-4, uniform-4, uniform-6, uniform-8, int8, int8-dynamic, mxfp4, "
+            "mxfp8, nvfp4",
         ),
         (
             "components",

@@ -1,0 +1,130 @@
+"""ONNX files in other precisions: at load, on disk, and against what their numbers stand for."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import composer
+from composer.components.onnx import file_precision
+from composer.core.quantization_recipe import QuantizationRecipe as Quantization
+from composer.core.quantization_recipe import QuantizationRule
+from composer.core.weight_group import bits_per_weight
+from composer.sources.shipped import shipped_folder
+
+FILE = shipped_folder("bundles") / "mega-asr-mini/onnx/audio_encoder_fp32.onnx"
+MANIFEST = """\
+composer: 1
+name: tower
+sources: {repo: ./repo}
+components:
+  it: {use: onnx.graph, weights: repo/tower.onnx, config: {rows: {chunk: 200, stride: 8}}}
+inputs: {x: {type: tensor, port: f32 80 F}}
+graph: {rows: {run: it, with: {input_features: $x}}}
+outputs: {rows: $rows}
+"""
+X = np.random.default_rng(4).normal(0, 1, (80, 310)).astype("f4")
+EIGHT, FOUR = Quantization(8, 64, name="eight"), Quantization(4, 32, keep=("*layers.0/*",))
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tower")
+    (folder / "repo").mkdir()
+    shutil.copy(FILE, folder / "repo/tower.onnx")
+    (folder / "bundle.yaml").write_text(MANIFEST)
+    return folder
+
+
+def rows(bundle, **options):
+    with composer.load(bundle, trust=True, **options) as loaded:
+        return loaded.run(x=X).outputs["rows"]
+
+
+def unpacked(file, target):
+    """Write a file whose packed matrices are float32: scale times code less zero point."""
+    model = onnx.load(file)
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "MatMulNBits":
+            continue
+        sizes = {each.name: each.i for each in node.attribute}
+        codes, scales, zeros = (constants[name] for name in node.input[1:])
+        count, blocks = sizes["N"], codes.shape[1]
+        zeros = zeros.reshape(count, -1)
+        if sizes["bits"] == 4:
+            codes = np.stack([codes & 15, codes >> 4], -1)
+            zeros = np.stack([zeros & 15, zeros >> 4], -1).reshape(count, -1)[:, :blocks]
+        wide = codes.reshape(count, blocks, -1).astype("f4") - zeros[..., None].astype("f4")
+        wide = (wide * scales.reshape(count, blocks, 1)).reshape(count, -1)[:, : sizes["K"]]
+        name = f"{node.input[1]}.wide"
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(wide.T), name))
+        del node.input[1:], node.attribute[:]
+        node.input.append(name)
+        node.op_type, node.domain = "MatMul", ""
+    onnx.save(model, target)
+
+
+@pytest.mark.parametrize(
+    ("precision", "bits", "near"),
+    [("float16", 16, 5e-3), (EIGHT, 9.2, 0.05), (FOUR, 11.6, 0.6), ("int8-dynamic", 8.8, 0.2)],
+    ids=["float16", "eight", "four", "dynamic"],
+)
+def test_at_load_and_on_disk_are_the_same(tower, tmp_path, precision, bits, near):
+    plain, asked = rows(tower), {"it": precision}
+    found = rows(tower, precision=asked)
+    made = composer.quantize(tower, tmp_path / "new", precision=asked)
+    assert (rows(made.path) == found).all()
+    scale = abs(plain).max()
+    assert 1e-6 * scale < abs(found - plain).max() < near * scale
+    assert bits_per_weight(made.weights["it"]) == pytest.approx(bits, abs=0.5)
+    assert made.nbytes < 0.6 * made.read
+    assert composer.verify(tmp_path / "new").problems == ()
+    origins = json.loads((tmp_path / "new/quantization.json").read_text())["tensors"]
+    assert list(origins["repo/tower.onnx"]["from"]) == ["repo/tower.onnx"]
+    if not isinstance(precision, str):
+        unpacked(tmp_path / "new/repo/tower.onnx", tmp_path / "wide.onnx")
+        shutil.copytree(tower, tmp_path / "wide")
+        shutil.copy(tmp_path / "wide.onnx", tmp_path / "wide/repo/tower.onnx")
+        assert abs(found - rows(tmp_path / "wide")).max() < 1e-4 * scale
+
+
+def test_nodes_under_keep_stay(tower, tmp_path):
+    composer.quantize(tower, tmp_path / "new", precision={"it": FOUR})
+    model = onnx.load(tmp_path / "new/repo/tower.onnx")
+    kinds = {node.op_type for node in model.graph.node if "layers.0/" in node.name}
+    assert "MatMulNBits" not in kinds
+    assert sum(node.op_type == "MatMulNBits" for node in model.graph.node) > 10
+
+
+def test_a_child_process_runs_a_converted_file(tower):
+    with composer.load(tower, precision={"it": EIGHT}) as loaded:
+        assert (loaded.run(x=X).outputs["rows"] == rows(tower, precision={"it": EIGHT})).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [
+        ("bfloat16", "W246 an ONNX file is not converted to bfloat16"),
+        (Quantization(6), "W246 ONNX Runtime does not multiply by 6 bits, affine"),
+        ("mixed-8-4", "W246 an ONNX file is packed in one number of bits"),
+        (Quantization(4, 64, {"*": QuantizationRule(8, 64)}), "packed in one number of bits"),
+        ("mxfp4", "W246 ONNX Runtime does not multiply by 4 bits, mxfp4"),
+    ],
+)
+def test_what_onnx_runtime_does_not_run_is_refused(tower, precision, message):
+    report = composer.check(tower, precision={"it": precision})
+    assert message in "\n".join(map(str, report.problems))
+
+
+def test_without_the_package_onnx_it_is_refused(tower, monkeypatch):
+    monkeypatch.setattr(file_precision, "find_spec", lambda name: None)
+    (problem,) = composer.check(tower, precision={"it": EIGHT}).problems
+    assert str(problem).endswith(
+        "R595 an ONNX file is converted by the package onnx, which is not here\n"
+        "    hint: pip install 'bundle-composer[onnx]'"
+    )
+    assert composer.check(tower).problems == ()
