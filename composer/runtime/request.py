@@ -31,7 +31,8 @@ class RunRequest:
 class PlannedRun:
     """A run that can begin: its plan, the values that it is given, and the rest as it was read.
 
-    One that `looks_inside` - it keeps all values, feeds some, or runs a part - runs silence too.
+    One that `looks_inside` - it keeps a value before the answer, feeds one, or runs a part - runs
+    silence too.
     """
 
     plan: Plan
@@ -64,8 +65,17 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())
     check_texts(checked, graph, inputs)
     require_complete(planned, inputs.keys() | feed.keys(), taps)
-    looks_inside = request.taps is True or only is not None or bool(feed)
+    looks_inside = only is not None or bool(feed) or _keeps_inner_values(graph, taps)
     return PlannedRun(planned, inputs | feed, frozenset(feed), taps, options, looks_inside)
+
+
+def _keeps_inner_values(graph: Graph, taps: Iterable[str]) -> bool:
+    """Return whether a value is kept that a node made which generates no text."""
+    for name in taps:
+        node = graph.nodes.get(name.partition(".")[0])
+        if node and not (node.signature and node.signature.streams):
+            return True
+    return False
 
 
 def _names(graph: Graph, taps: Iterable[str] | bool) -> frozenset[str]:
