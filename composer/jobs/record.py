@@ -150,11 +150,24 @@ def _has_noise(clip: Dump) -> bool:
 
 
 def with_precision(options: BundleOptions, dtype: str) -> BundleOptions:
-    """Return a bundle with every component that has a precision in one dtype."""
+    """Return a bundle with every component in one dtype that can be in it.
+
+    Where none can, all are, and opening it says why not.
+    """
     with options.open() as ready:
         known = ready.checked.components
         names = [name for name, each in known.items() if "precision" in each.cls.accepts]
-    return replace(options, precision=dict.fromkeys(names, dtype))
+    able = [name for name in names if _takes_dtype(options, name, dtype)]
+    return replace(options, precision=dict.fromkeys(able or names, dtype))
+
+
+def _takes_dtype(options: BundleOptions, name: str, dtype: str) -> bool:
+    """Return whether a component can be in a dtype, which an exported file often cannot."""
+    try:
+        with replace(options, precision={name: dtype}).open():
+            return True
+    except ComposerError:
+        return False
 
 
 def replay_graph(bundle: Bundle, task: str | None) -> Graph:
