@@ -99,12 +99,13 @@ def convert(source: Path, target: Path, precision: Any) -> tuple[WeightGroup, ..
             model = _dynamic(onnx, source, precision)
         else:
             model = _packed(onnx.load(str(source)), precision)
-    for each in model.metadata_props:
+    for each in [*model.metadata_props]:
         if each.key.startswith("onnx.quant."):
             model.metadata_props.remove(each)
-    beside = model.ByteSize() > LARGEST
+    groups = _groups(model)  # before it is saved, which may move the bytes out of it
+    beside = sum(len(each.raw_data) for each in model.graph.initializer) > LARGEST
     onnx.save(model, str(target), save_as_external_data=beside, location=f"{target.name}.data")
-    return _groups(model)
+    return groups
 
 
 def _float16(model: Any) -> Any:
@@ -118,6 +119,7 @@ def _packed(model: Any, recipe: Any) -> Any:
     import_module("onnxruntime.quantization.onnx_model").ONNXModel(model).replace_gemm_with_matmul()
     kept = _kept(model, recipe)
     constants = {each.name: each for each in model.graph.initializer}
+    replaced = set()
     for node in model.graph.node:
         stored = constants.get(node.input[1]) if node.op_type == "MatMul" else None
         if stored is None or len(stored.dims) != 2 or node.name in kept:
@@ -130,17 +132,29 @@ def _packed(model: Any, recipe: Any) -> Any:
                 model.graph.initializer.append(constants[name])
             node.input.append(name)
         del node.input[1]
+        replaced.add(stored.name)
         node.op_type, node.domain = "MatMulNBits", CONTRIB
         rows, columns = stored.dims
         sizes = {"K": rows, "N": columns, "bits": recipe.bits, "block_size": recipe.group_size}
         node.attribute.extend(onnx.helper.make_attribute(*each) for each in sizes.items())
-    used = {name for node in model.graph.node for name in node.input}
+    replaced -= _names_read(model.graph)
     for each in [*model.graph.initializer]:
-        if each.name not in used:
+        if each.name in replaced:
             model.graph.initializer.remove(each)
     if CONTRIB not in [each.domain for each in model.opset_import]:
         model.opset_import.append(onnx.helper.make_opsetid(CONTRIB, 1))
     return model
+
+
+def _names_read(graph: Any) -> set[str]:
+    """Return what a graph's nodes read, those of its inner graphs too, and its outputs."""
+    found = {each.name for each in graph.output}
+    for node in graph.node:
+        found.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                found |= _names_read(inner)
+    return found
 
 
 def _blocks(weight: np.ndarray, bits: int, size: int) -> tuple[np.ndarray, ...]:

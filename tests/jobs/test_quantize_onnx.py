@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -128,3 +129,33 @@ def test_without_the_package_onnx_it_is_refused(tower, monkeypatch):
         "    hint: pip install 'bundle-composer[onnx]'"
     )
     assert composer.check(tower).problems == ()
+
+
+def test_what_inner_graphs_read_stays(tmp_path):
+    """A branch reads a matrix that is packed outside of it, and a constant."""
+    floats = onnx.TensorProto.FLOAT
+    rng = np.random.default_rng(0)
+    w = rng.normal(0, 1, (64, 64)).astype("f4")
+    constants = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(w[0], "c")]
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    branches = {}
+    for name, nodes in {
+        "then_branch": [make("MatMul", ["y", "w"], ["m"]), make("Add", ["m", "c"], ["z"])],
+        "else_branch": [make("Sub", ["y", "c"], ["z"])],
+    }.items():
+        branches[name] = onnx.helper.make_graph(nodes, name, [], [info("z", floats, None)])
+    nodes = [make("MatMul", ["x", "w"], ["y"]), make("If", ["flag"], ["out"], **branches)]
+    inputs = [info("x", floats, [2, 64]), info("flag", onnx.TensorProto.BOOL, [])]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [info("out", floats, [2, 64])], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "a.onnx")
+    file_precision.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", EIGHT)
+    x = rng.normal(0, 1, (2, 64)).astype("f4")
+    for flag in (True, False):
+        feeds = {"x": x, "flag": np.array(flag)}
+        want, found = (
+            onnxruntime.InferenceSession(str(tmp_path / name)).run(None, feeds)[0]
+            for name in ("a.onnx", "b.onnx")
+        )
+        assert 0 < np.abs(found - want).max() < 0.02 * np.abs(want).max()
