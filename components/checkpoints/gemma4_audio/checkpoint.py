@@ -13,7 +13,7 @@ from composer.core.location import Location
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
-from ..folder import config_file
+from ..folder import config_file, optional_config
 from ..gemma4.towers import own_tensors
 from ..gguf.decoder_file import read_decoder_file
 from ..gguf.tower import widened
@@ -94,8 +94,7 @@ def _open(
     file = config_file(weights)
     if file == weights:
         return file, *read_decoder_file(weights, headers)
-    config = headers.config(file) if headers.exists(file) else {}
-    return file, config, headers.safetensors(weights)
+    return file, optional_config(weights, headers), headers.safetensors(weights)
 
 
 def _relate(checker: LayoutChecker) -> None:

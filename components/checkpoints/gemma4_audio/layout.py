@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 TOWER, EMBED = "audio_tower.", "embed_audio."
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
@@ -65,18 +65,24 @@ LAYER_NUMBER = re.compile(r"audio_tower\.layers\.(\d{1,3})\.")
 
 
 def tensor_shapes(layers: int, *, clipped: bool) -> Iterator[tuple[str, str]]:
-    """Name every tensor with its sizes; a clipped layer has four bounds, which are scalars."""
+    """Name every tensor with its sizes."""
     for name, sizes in BEFORE.items():
         yield TOWER + name, sizes
     for number in range(layers):
-        at = f"{TOWER}layers.{number}."
-        for name, sizes in LAYER.items():
-            yield at + name, sizes
-        for name, sizes in CLIPPED.items():
-            yield f"{at}{name}.linear.weight", sizes
-            if clipped:
-                for bound in BOUNDS:
-                    yield f"{at}{name}.{bound}", ""
+        yield from layer_shapes(f"{TOWER}layers.{number}.", LAYER, CLIPPED, clipped)
     for name, sizes in AFTER.items():
         yield TOWER + name, sizes
     yield EMBED + PROJECTION, "out rows"
+
+
+def layer_shapes(
+    at: str, plain: Mapping[str, str], linears: Mapping[str, str], clipped: bool
+) -> Iterator[tuple[str, str]]:
+    """Name the tensors of a layer; a clipped Linear has four bounds, which are scalars."""
+    for name, sizes in plain.items():
+        yield at + name, sizes
+    for name, sizes in linears.items():
+        yield f"{at}{name}.linear.weight", sizes
+        if clipped:
+            for bound in BOUNDS:
+                yield f"{at}{name}.{bound}", ""

@@ -12,6 +12,7 @@ from composer.core.errors import ComposerError
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
+from ..folder import optional_config
 from ..gemma4.towers import own_tensors
 from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
@@ -39,7 +40,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     hint = "a text decoder alone, such as a converted one, has none"
     own = own_tensors(checker, index, layout.TOWER, layout.EMBED, hint)
     file = spec.weights / "config.json"
-    config = headers.config(file) if headers.exists(file) else {}
+    config = optional_config(spec.weights, headers)
     vision = config.get("vision_config")
     if not isinstance(vision, dict):
         checker.report(

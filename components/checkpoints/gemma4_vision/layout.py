@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..gemma4_audio.layout import BOUNDS
+from ..gemma4_audio.layout import layer_shapes
 
 TOWER, EMBED = "vision_tower.", "embed_vision."
 TABLE = f"{TOWER}patch_embedder.position_embedding_table"
@@ -49,17 +49,10 @@ LAYER_NUMBER = re.compile(r"vision_tower\.encoder\.layers\.(\d{1,3})\.")
 
 
 def tensors(layers: int, *, clipped: bool, standardized: bool) -> Iterator[tuple[str, str]]:
-    """Name every tensor with its sizes; a clipped layer has four bounds, which are scalars."""
+    """Name every tensor with its sizes."""
     yield from BEFORE.items()
     for number in range(layers):
-        at = f"{TOWER}encoder.layers.{number}."
-        for name, sizes in LAYER.items():
-            yield at + name, sizes
-        for name, sizes in CLIPPED.items():
-            yield f"{at}{name}.linear.weight", sizes
-            if clipped:
-                for bound in BOUNDS:
-                    yield f"{at}{name}.{bound}", ""
+        yield from layer_shapes(f"{TOWER}encoder.layers.{number}.", LAYER, CLIPPED, clipped)
     if standardized:
         yield from STANDARDIZED.items()
     yield from AFTER.items()

@@ -11,7 +11,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import show, show_bare
 
 from ..encoder_config import refuse_unread
-from ..folder import folder_of
+from ..folder import folder_of, optional_config
 from ..layout import ExpectedSetting, LayoutChecker
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def audio_config(
     checker: LayoutChecker, headers: Headers
 ) -> tuple[Location, str, Mapping[str, Any]]:
     """Return the config's file, the keys that lead to `audio_config`, and what it says."""
-    file = folder_of(checker.location) / "config.json"
-    config = headers.config(file) if headers.exists(file) else {}
+    folder = folder_of(checker.location)
+    file, config = folder / "config.json", optional_config(folder, headers)
     for keys in (("thinker_config", "audio_config"), ("audio_config",)):
         found: Any = config
         for key in keys:
