@@ -13,9 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
-from composer.core.errors import ComposerError, Problem
 from composer.formats.image.picture import Picture
-from composer.formats.image.pillow import INSTALL, is_installed, pillow
+from composer.formats.image.pillow import pillow, require_installed
 
 from .transparency import ALPHA, Alpha, opaque
 
@@ -65,9 +64,7 @@ class Gemma4Patches(Component, name="image.gemma4"):
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind P, the numbers of a patch."""
-        if not is_installed():
-            message = f"{cls.name} needs Pillow, which is not installed"
-            raise ComposerError(Problem("W231", message, hint=INSTALL))
+        require_installed(cls.name)
         side = spec.config.patch_size
         return Facts({"P": Bound(3 * side**2, f"config.patch_size {side}, of three channels")})
 

@@ -21,7 +21,7 @@ from composer.core.ports import Dim, Port, parse_ports
 from composer.core.signature import CALL, OUT, Signature
 from composer.formats.image.image_problems import MAX_PIXELS
 from composer.formats.image.picture import Picture
-from composer.formats.image.pillow import INSTALL, is_installed, pillow
+from composer.formats.image.pillow import pillow, require_installed
 
 from .transparency import ALPHA, Alpha, opaque
 
@@ -149,9 +149,7 @@ class Pixels(Component, name="image.pixels"):
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
-        if not is_installed():
-            message = f"{cls.name} needs Pillow, which is not installed"
-            raise ComposerError(Problem("W231", message, hint=INSTALL))
+        require_installed(cls.name)
         config: Pixels.Config = spec.config
         dims = {}
         fixed: Any = config.crop or (config.size if config.size and config.size.height else None)

@@ -110,6 +110,6 @@ BUNDLE = {
 def test_check_says_that_pillow_is_missing(tmp_path, monkeypatch):
     path = write(tmp_path, yaml.safe_dump(BUNDLE))
     assert composer.check(path).problems == ()
-    monkeypatch.setattr("composer.components.image.gemma4.is_installed", lambda: False)
+    monkeypatch.setattr("composer.formats.image.pillow.is_installed", lambda: False)
     (problem,) = composer.check(path).problems
     assert "W231 image.gemma4 needs Pillow, which is not installed" in str(problem)

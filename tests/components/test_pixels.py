@@ -218,7 +218,7 @@ def test_wrong_pixels_fail_at_their_node(tmp_path):
 
 
 def test_check_says_that_pillow_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("composer.components.image.pixels.is_installed", lambda: False)
+    monkeypatch.setattr("composer.formats.image.pillow.is_installed", lambda: False)
     (problem,) = composer.check(write(tmp_path, yaml.safe_dump(BUNDLE))).problems
     assert str(problem).split(": ", 1)[1] == (
         "W231 image.pixels needs Pillow, which is not installed\n"

@@ -23,3 +23,10 @@ def pillow(module: str = "Image") -> ModuleType:
             Problem("R595", "pictures need Pillow, which is not here", hint=INSTALL)
         )
     return import_module(f"PIL.{module}")
+
+
+def require_installed(kind: str) -> None:
+    """Raise W231 for a kind of component that needs Pillow where it is not installed."""
+    if not is_installed():
+        message = f"{kind} needs Pillow, which is not installed"
+        raise ComposerError(Problem("W231", message, hint=INSTALL))
