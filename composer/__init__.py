@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.comparison.compare import Comparison as Comparison
     from composer.comparison.dump import Dump as Dump
     from composer.comparison.dump import read_dump as read_dump
+    from composer.core.call_signature import CallSignature as CallSignature
     from composer.core.component import Bound as Bound
     from composer.core.component import Component as Component
     from composer.core.component import ComponentConfig as ComponentConfig
@@ -31,7 +32,6 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.core.errors import Problem as Problem
     from composer.core.location import Location as Location
     from composer.core.placement import Placement as Placement
-    from composer.core.signature import Signature as Signature
     from composer.evaluation.evaluation import Evaluation as Evaluation
     from composer.evaluation.journal import Transcript as Transcript
     from composer.formats.audio.clip import Clip as Clip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from composer.drawing.diagram import Arrow, Box, Diagram
-from composer.drawing.svg import picture
+from composer.graph_drawing.diagram import Arrow, Box, Diagram
+from composer.graph_drawing.svg import picture
 from scripts.imports import COMPONENTS, LEVELS, ROOT, edges
 
 WIDTH = 30

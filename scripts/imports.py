@@ -20,7 +20,7 @@ LEVELS = (
     {"manifest", "generation"},
     {"sources"},
     {"graph"},
-    {"checker", "drawing"},
+    {"checker", "graph_drawing"},
     {"runtime"},
     {"evaluation", "comparison", "benchmarking", "quantization", "publishing"},
     {"jobs"},

@@ -11,19 +11,19 @@ import pytest
 
 from composer import (
     Bound,
+    CallSignature,
     Component,
     ComponentConfig,
     ComposerError,
     Facts,
     Problem,
-    Signature,
     Spec,
     Token,
     method,
 )
 from composer.core import registry
+from composer.core.call_signature import OUT
 from composer.core.ports import Port, parse_port
-from composer.core.signature import OUT
 
 WIDTH = 4
 PAD = 99
@@ -38,7 +38,7 @@ class Frames(Component, name="fake.frames"):
     @classmethod
     def facts(cls, spec: Spec, headers: Any) -> Facts:
         size = spec.config.size
-        call = Signature(
+        call = CallSignature(
             {"audio": (Port("audio", dims=(8000,)),)},
             {OUT: parse_port("f32 F M"), "mask": parse_port("bool F")},
         )

@@ -145,8 +145,8 @@ def wrong_text(rng: random.Random, data: Data) -> Any:
     return at
 
 
-def wrong_knob(rng: random.Random, data: Data) -> Any:
-    """Give a knob that the kind has a value of another type or far out of its range."""
+def wrong_setting(rng: random.Random, data: Data) -> Any:
+    """Give a setting that the kind has a value of another type or far out of its range."""
     names = [name for name, each in data["components"].items() if "use" in each]
     name = rng.choice(names)
     use = data["components"][name]["use"]
@@ -154,9 +154,9 @@ def wrong_knob(rng: random.Random, data: Data) -> Any:
     fields = registry.component(rng.choice(list(kinds.values()))).Config.model_fields
     if not fields:
         return None
-    knob = rng.choice(list(fields))
-    data["components"][name].setdefault("config", {})[knob] = rng.choice([*WRONG[1:], *NUMBERS])
-    return ("components", name, "config", knob)
+    setting = rng.choice(list(fields))
+    data["components"][name].setdefault("config", {})[setting] = rng.choice([*WRONG[1:], *NUMBERS])
+    return ("components", name, "config", setting)
 
 
 def wrong_option(rng: random.Random, data: Data) -> Any:
@@ -187,7 +187,7 @@ def both_forms(rng: random.Random, data: Data) -> Any:
 
 KINDS = (
     misspelt_key, missing_key, wrong_type, number_out_of_range, unknown_key,
-    key_in_the_wrong_place, wrong_name, wrong_text, wrong_knob, wrong_option, both_forms,
+    key_in_the_wrong_place, wrong_name, wrong_text, wrong_setting, wrong_option, both_forms,
 )  # fmt: skip
 
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.checker import check_variant
-from composer.drawing.layout import GAP, lay_out
-from composer.drawing.mermaid import _escape, mermaid
-from composer.drawing.svg import svg
-from composer.drawing.text import format_bytes
+from composer.core.units import format_bytes
+from composer.graph_drawing.layout import GAP, lay_out
+from composer.graph_drawing.mermaid import _escape, mermaid
+from composer.graph_drawing.svg import svg
 from tests.fakes import BUNDLE, write
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -154,7 +154,7 @@ def test_a_text_that_xml_forbids_is_replaced():
     """Written as it is, the whole file could not be read."""
     from xml.etree import ElementTree
 
-    from composer.drawing.svg import _text
+    from composer.graph_drawing.svg import _text
 
     found = ElementTree.fromstring(_text(0, 0, "a\x00\x1b\ufffe\uffff\ud800<\u2028b"))
     assert found.text == "a" + "\ufffd" * 5 + "<\u2028b"

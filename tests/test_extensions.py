@@ -10,8 +10,8 @@ import soundfile
 
 import composer
 from composer.core import registry
-from composer.drawing.svg import svg
 from composer.evaluation.normalizer import normalizer
+from composer.graph_drawing.svg import svg
 from composer.jobs.output_format import OutputFormat
 from tests.acme import BUNDLE, ENTRIES, MODULE, acme, install, path
 from tests.cli.conftest import cli

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from composer.checker.options import read_option
-from composer.core.signature import Option
+from composer.core.call_signature import Option
 
 MARKS = tuple[int | str, int | str] | None
 

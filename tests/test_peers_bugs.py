@@ -57,7 +57,7 @@ TESTED = {
     ),
     "8 a conversion loses the extractor's settings": (
         "components/test_usm_log_mel.py::test_an_older_preprocessor_has_other_frames",
-        f"{GEMMA}::test_one_wrong_knob_is_named",
+        f"{GEMMA}::test_one_wrong_setting_is_named",
     ),
     "9 per-layer inputs in 4 bits": (
         "components/test_gemma4.py::test_a_recipe_leaves_what_every_layer_reads",

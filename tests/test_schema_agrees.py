@@ -148,7 +148,7 @@ def test_what_a_node_may_expect(validator, manifests, tmp_path, more, valid):
     ],
     ids=str,
 )
-def test_rules_between_the_knobs_of_pixels(validator, config):
+def test_rules_between_the_settings_of_pixels(validator, config):
     definitions = validator.schema["$defs"]
     own = Draft202012Validator({"$ref": "#/$defs/image.pixels", "$defs": definitions})
     try:

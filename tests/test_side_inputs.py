@@ -9,7 +9,7 @@ import pytest
 import composer
 from composer import Bound, Component, Facts, Spec, Token, method
 from composer.core import registry
-from composer.core.signature import OUT
+from composer.core.call_signature import OUT
 
 WIDTH, LAYERS, ROWS = 4, 3, 16
 SCALE = 8.0

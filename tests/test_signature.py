@@ -11,8 +11,8 @@ from composer import ComposerError
 from composer.components.mlx.gemma4 import Gemma4
 from composer.components.mlx.lm import LanguageModel
 from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.core.call_signature import Option
 from composer.core.component import Component, method
-from composer.core.signature import Option
 from composer.generation.options import GenerationOptions
 
 Rate = Annotated[int, Field(ge=1)]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field
 
+from composer.core.call_signature import OUT
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
-from composer.core.signature import OUT
 from composer.formats.audio.waveform import Audio
 
 if TYPE_CHECKING:

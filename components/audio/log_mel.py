@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from composer.core.call_signature import OUT, CallSignature
 from composer.core.component import (
     Bound,
     Component,
@@ -19,7 +20,6 @@ from composer.core.component import (
 )
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
-from composer.core.signature import OUT, Signature
 from composer.formats.audio.waveform import Audio
 
 from .mel_filters import mel_filters
@@ -112,7 +112,7 @@ class LogMel(Component, name="audio.log_mel"):
             dims["F"] = Bound(config.limit // config.hop, "config.pad.seconds")
         ports = cls.methods["__call__"].returns
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        call = Signature(inputs=inputs, returns=ports)
+        call = CallSignature(inputs=inputs, returns=ports)
         facts = Facts(dims=dims, methods={"__call__": call})
         if config.pad:
             facts = replace(facts, masks={OUT: "mask"})

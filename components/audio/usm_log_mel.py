@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
-from composer.core.signature import Signature
 from composer.formats.audio.waveform import Audio
 
 from .log_mel import MOST
@@ -66,7 +66,7 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: UsmLogMel.Config = spec.config
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        call = Signature(inputs=inputs, returns=cls.methods["__call__"].returns)
+        call = CallSignature(inputs=inputs, returns=cls.methods["__call__"].returns)
         return Facts(dims={"M": Bound(config.mels, "config.mels")}, methods={"__call__": call})
 
     @classmethod

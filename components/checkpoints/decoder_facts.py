@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from composer.core.call_signature import CallSignature
 from composer.core.component import Bound
 from composer.core.errors import Problem
 from composer.core.location import Location
-from composer.core.signature import Signature
 
 from .checkpoint import Checkpoint
 from .file_stamps import StampedFacts, stamp_files
@@ -44,7 +44,7 @@ def decoder_facts(
     )
 
 
-def without_head(facts: StampedFacts, methods: Mapping[str, Signature]) -> StampedFacts:
+def without_head(facts: StampedFacts, methods: Mapping[str, CallSignature]) -> StampedFacts:
     """Return the facts of a decoder whose head is left out: it embeds, and gives hidden states."""
     own = {name: methods[name] for name in ("embed", "hidden")}
     reason = "config.head is false, so that it has no logits"

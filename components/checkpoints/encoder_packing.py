@@ -9,7 +9,7 @@ from composer.core.component import Spec
 from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
-from composer.formats.packing import PackedModule, Packing
+from composer.formats.packing import ModuleToPack, Packing
 from composer.formats.quantization import Scheme
 
 from . import packing
@@ -121,7 +121,7 @@ def encoder_packing(
             tensor = module.parts["weight"]
             name = tensor.name.removesuffix(".weight")
             assert module.packing
-            modules.append(PackedModule(name, name, tensor.name, module.packing))
+            modules.append(ModuleToPack(name, name, tensor.name, module.packing))
     if not modules:
         return None
     schemes = {path: module.packing for path, module in packed.items() if module.packing}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.packing import Pack, PackedModule, Packing
+from composer.formats.packing import ModuleToPack, Pack, Packing
 from composer.formats.quantization import Scheme
 
 from .head_copy import HEAD
@@ -42,7 +42,7 @@ def packing_of(
         if not source:
             message = f"{path} is not stored under that name, and is not written packed"
             raise ComposerError(Problem("W246", message))
-        modules.append(PackedModule(name, key(name) if key else name, source, scheme, half))
+        modules.append(ModuleToPack(name, key(name) if key else name, source, scheme, half))
     return Packing(
         weights,
         checkpoint.location / "config.json",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from composer.core.call_signature import CALL, OUT, CallSignature
 from composer.core.component import (
     Bound,
     Component,
@@ -18,7 +19,6 @@ from composer.core.component import (
 )
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Dim, Port, parse_ports
-from composer.core.signature import CALL, OUT, Signature
 from composer.formats.image.image_problems import MAX_PIXELS
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow, require_installed
@@ -161,7 +161,7 @@ class Pixels(Component, name="image.pixels"):
         sides: tuple[Dim, ...] = (config.depth, "H", "W")
         if config.layout == "channels_last":
             sides = ("H", "W", config.depth)
-        call = Signature({"image": IMAGE}, {OUT: Port(dtype="f32", dims=sides)})
+        call = CallSignature({"image": IMAGE}, {OUT: Port(dtype="f32", dims=sides)})
         return Facts(dims, methods={CALL: call})
 
     @classmethod

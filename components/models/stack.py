@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
+from composer.core.call_signature import CALL, OUT, CallSignature, Derived
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.family import Family
 from composer.core.ports import parse_port, parse_ports
-from composer.core.signature import CALL, OUT, Derived, Signature
 from composer.core.suggest import some
 from composer.formats import Headers
 
@@ -48,38 +48,38 @@ def forward(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
             case "rms_norm":
                 x = nn.rms_norm(x, name, layer.eps)
             case "swiglu" | "geglu" | "geglu_tanh":
-                x = _gated_activation(nn, GATED[layer.kind], layer.knobs, x)
+                x = _gated_activation(nn, GATED[layer.kind], layer.settings, x)
             case "stack_frames":
-                fill = 0.0 if layer.knobs.remainder == "pad" else None
-                x = nn.reshape(nn.groups(x, layer.knobs.by, fill), -1, width)
+                fill = 0.0 if layer.settings.remainder == "pad" else None
+                x = nn.reshape(nn.groups(x, layer.settings.by, fill), -1, width)
             case "pool":
-                x = pool(nn, layer.knobs, x)
+                x = pool(nn, layer.settings, x)
             case activation:
                 x = getattr(nn, activation)(x)
     return x
 
 
-def _gated_activation(nn: Blocks, activation: str, knobs: Gate, x: Array) -> Array:
+def _gated_activation(nn: Blocks, activation: str, settings: Gate, x: Array) -> Array:
     """Map rows of 2 W numbers to W: one half through an activation, times the other."""
     gate, other = nn.halves(x)
-    if knobs.gate == "second":
+    if settings.gate == "second":
         gate, other = other, gate
     return getattr(nn, activation)(gate) * other
 
 
-def pool(nn: Blocks, knobs: Pool, x: Array) -> Array:
+def pool(nn: Blocks, settings: Pool, x: Array) -> Array:
     """Map each group of rows to its mean, taken in float32, or to its largest numbers.
 
     A group at the end that is kept has no more rows than there are.
     """
-    if knobs.mode == "max":
-        fill = -math.inf if knobs.remainder == "keep" else None
-        return nn.max(nn.groups(x, knobs.by, fill), 1)
-    fill = 0.0 if knobs.remainder == "keep" else None
-    total = nn.sum(nn.float32(nn.groups(x, knobs.by, fill)), 1)
-    if knobs.remainder == "keep":
-        return nn.like(total / nn.float32(nn.group_sizes(x, knobs.by)), x)
-    return nn.like(total / knobs.by, x)
+    if settings.mode == "max":
+        fill = -math.inf if settings.remainder == "keep" else None
+        return nn.max(nn.groups(x, settings.by, fill), 1)
+    fill = 0.0 if settings.remainder == "keep" else None
+    total = nn.sum(nn.float32(nn.groups(x, settings.by, fill)), 1)
+    if settings.remainder == "keep":
+        return nn.like(total / nn.float32(nn.group_sizes(x, settings.by)), x)
+    return nn.like(total / settings.by, x)
 
 
 class Stack(Family, name="stack"):
@@ -130,10 +130,10 @@ class Stack(Family, name="stack"):
         return self.run(x)
 
 
-def _divided_signature(layers: Sequence[Layer]) -> Signature:
+def _divided_signature(layers: Sequence[Layer]) -> CallSignature:
     """Return the ports of a stack that gives fewer rows than it takes."""
-    words = ", ".join(f"{layer.kind} by {layer.knobs.by}" for layer in layers if layer.divides())
-    return Signature(
+    words = ", ".join(f"{layer.kind} by {layer.settings.by}" for layer in layers if layer.divides())
+    return CallSignature(
         inputs={"x": parse_ports("N I")},
         returns={OUT: parse_port("R O")},
         lengths={"R": Derived("N", partial(_output_rows, layers), words)},
@@ -152,10 +152,10 @@ def _require_groupable(layers: Sequence[Layer], count: int) -> None:
     for number, layer in enumerate(layers):
         if not layer.divides():
             continue
-        by, found = layer.knobs.by, layer.rows(count)
+        by, found = layer.settings.by, layer.rows(count)
         where = f"layer {number} ({layer.kind}) takes {by} rows at a time"
         hint = None
-        if layer.knobs.remainder == "refuse" and count % by:
+        if layer.settings.remainder == "refuse" and count % by:
             hint = f"say under its 'remainder' what becomes of the last {count % by}"
         elif found == 0:
             hint = "give a longer clip, or another remainder"

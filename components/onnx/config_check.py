@@ -132,8 +132,8 @@ class _ConfigCheck:
         if rows and rows.output:
             self.require_name("rows.output", "output", rows.output)
 
-    def require_name(self, knob: str, role: str, name: str) -> None:
-        """Report a name that a knob gives and the file does not have."""
+    def require_name(self, setting: str, role: str, name: str) -> None:
+        """Report a name that a setting gives and the file does not have."""
         values = self.signature.inputs if role == "input" else self.signature.outputs
         names = [value.name for value in values]
         if name in names:
@@ -141,10 +141,10 @@ class _ConfigCheck:
         hint = f"{role}s: {listed(names)}"
         if near := did_you_mean(name, names):
             hint = f"{near}; {hint}"
-        self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
+        self.report("W260", f"{setting}: the file has no {role} '{name}'", hint=hint)
 
-    def framed_input(self, contract: GraphContract, knob: str, of: str | None) -> str | None:
-        """Return the input whose frames a knob counts."""
+    def framed_input(self, contract: GraphContract, setting: str, of: str | None) -> str | None:
+        """Return the input whose frames a setting counts."""
         mask = self.config.mask
         able = [tensor.name for tensor in contract.port_inputs if tensor.inner]
         if of is None and len(able) == 1:
@@ -152,24 +152,24 @@ class _ConfigCheck:
         if of in able:
             return of
         if of is None:
-            message = f"{knob} does not say whose frames it counts"
+            message = f"{setting} does not say whose frames it counts"
         elif mask and of == mask.input:
-            message = f"{knob}.of is '{of}', which is the mask itself"
+            message = f"{setting}.of is '{of}', which is the mask itself"
         else:
-            message = f"{knob}.of is '{of}', which has no axis of frames"
-        self.report("W267", message, hint=f"write {knob}.of: one of {listed(able)}")
+            message = f"{setting}.of is '{of}', which has no axis of frames"
+        self.report("W267", message, hint=f"write {setting}.of: one of {listed(able)}")
         return None
 
     def check_layout(self, contract: GraphContract, tensor: ContractTensor) -> None:
-        knobs, rank = contract.knobs(tensor.name), len(tensor.inner)
+        settings, rank = contract.input_config(tensor.name), len(tensor.inner)
         if self.config.mask and tensor.name == self.config.mask.input:
             self.report(
                 "W265",
-                f"inputs.{tensor.name} is the mask, which is filled and takes no knobs",
+                f"inputs.{tensor.name} is the mask, which is filled and takes no settings",
                 hint=f"remove inputs.{tensor.name}, or mask",
             )
-        elif rank == 0 or (knobs.layout == "F M" and rank != 2):
-            wants = f"layout '{knobs.layout}'" if knobs.layout else "an axis of frames"
+        elif rank == 0 or (settings.layout == "F M" and rank != 2):
+            wants = f"layout '{settings.layout}'" if settings.layout else "an axis of frames"
             axes = "1 axis" if rank == 1 else f"{rank} axes"
             self.report(
                 "W263",
@@ -178,8 +178,8 @@ class _ConfigCheck:
             )
 
     def check_padding(self, contract: GraphContract, tensor: ContractTensor) -> None:
-        knobs = contract.knobs(tensor.name)
-        pad, length = knobs.pad, tensor.inner[contract.axis(tensor)]
+        settings = contract.input_config(tensor.name)
+        pad, length = settings.pad, tensor.inner[contract.axis(tensor)]
         if pad is None:
             return
         if isinstance(length, int) and pad.fixed != length:
@@ -190,10 +190,10 @@ class _ConfigCheck:
                 f"{length} comes from {contract.file}: {tensor}",
                 hint=f"write pad: {{fixed: {length}}}",
             )
-        if tensor.dtype not in FLOATS and knobs.fill != int(knobs.fill):
+        if tensor.dtype not in FLOATS and settings.fill != int(settings.fill):
             self.report(
                 "W264",
-                f"inputs.{tensor.name}.fill is {knobs.fill}, but the input is {tensor.dtype}",
+                f"inputs.{tensor.name}.fill is {settings.fill}, but the input is {tensor.dtype}",
                 hint="write a whole number",
             )
 

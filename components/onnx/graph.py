@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.backend import LONG, SHORT
+from composer.core.call_signature import CALL, OUT
 from composer.core.component import Component, Facts, Spec
 from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
-from composer.core.signature import CALL, OUT
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .config_check import check_config
@@ -139,8 +139,8 @@ class Graph(Component, name="onnx.graph"):
             value = value.astype(LONG[tensor.dtype])
         assert SHORT[value.dtype.name] == tensor.dtype, f"{value.dtype} for {tensor}"
         assert value.ndim == len(tensor.inner), f"{value.shape} for {tensor}"
-        knobs = self.contract.knobs(tensor.name)
-        if knobs.layout == "F M":
+        settings = self.contract.input_config(tensor.name)
+        if settings.layout == "F M":
             value = value.T
         frames = FrameCounts(1, 1)
         if value.ndim:
@@ -150,14 +150,14 @@ class Graph(Component, name="onnx.graph"):
             if frames.fed != length:
                 widths = [(0, 0)] * value.ndim
                 widths[axis] = (0, frames.fed - length)
-                value = np.pad(value, widths, constant_values=value.dtype.type(knobs.fill))
+                value = np.pad(value, widths, constant_values=value.dtype.type(settings.fill))
         if tensor.batched:
             value = value[None]
         # ONNX Runtime reads the memory in order
         return np.asarray(value, order="C"), frames
 
     def _frames(self, tensor: ContractTensor, given: int, valid: np.ndarray | None) -> FrameCounts:
-        pad = self.contract.knobs(tensor.name).pad
+        pad = self.contract.input_config(tensor.name).pad
         length = pad.length(given) if pad else given
         if length < given:
             fail(

@@ -60,7 +60,7 @@ class ContractTensor:
 
 @dataclass(frozen=True)
 class GraphContract:
-    """The tensors of a file by name, and the knobs, every name in them resolved."""
+    """The tensors of a file by name, and the settings, every name in them resolved."""
 
     file: str
     inputs: Mapping[str, ContractTensor]
@@ -72,12 +72,12 @@ class GraphContract:
 
     @property
     def mask(self) -> MaskConfig | None:
-        """Return the mask's knobs."""
+        """Return the mask's settings."""
         return self.config.mask
 
     @property
     def rows(self) -> RowCount | None:
-        """Return the rows' knobs."""
+        """Return the rows' settings."""
         return self.config.rows
 
     @property
@@ -105,19 +105,19 @@ class GraphContract:
             found[name] = port
         return found
 
-    def knobs(self, name: str) -> InputConfig:
-        """Return the knobs of an input."""
+    def input_config(self, name: str) -> InputConfig:
+        """Return the settings of an input."""
         return self.config.inputs.get(name, PLAIN)
 
     def axis(self, tensor: ContractTensor) -> int:
         """Return the axis of an input's frames in the file, not counting the batch."""
-        if self.knobs(tensor.name).layout in ("F M", "F D"):
+        if self.input_config(tensor.name).layout in ("F M", "F D"):
             return 0
         return len(tensor.inner) - 1
 
     def fixed_frames(self, name: str) -> int | None:
         """Return how many frames an input is always fed, or None where that varies."""
-        pad, tensor = self.knobs(name).pad, self.inputs[name]
+        pad, tensor = self.input_config(name).pad, self.inputs[name]
         length = tensor.inner[self.axis(tensor)]
         if pad and pad.fixed:
             return pad.fixed

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from composer.core.call_signature import OUT, CallSignature
 from composer.core.component import Bound
 from composer.core.ports import FLOATS, INTEGERS, Port, Ports
-from composer.core.signature import OUT, Signature
 
 from .graph_contract import ContractTensor, Dim, GraphContract
 
@@ -30,18 +30,18 @@ def output_names(contract: GraphContract) -> dict[str, str]:
     return {OUT: names[0], **ports}
 
 
-def contract_ports(contract: GraphContract) -> tuple[Signature, dict[str, Bound]]:
+def contract_ports(contract: GraphContract) -> tuple[CallSignature, dict[str, Bound]]:
     """Return the ports of the graph, and every number in them with the tensor it stands in."""
     typing = _Typing(contract)
     inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.port_inputs}
     marks = contract.frame_marks
     for name, port in marks.items():
-        axis = 0 if contract.knobs(name).layout == "F D" else -1
+        axis = 0 if contract.input_config(name).layout == "F D" else -1
         inputs[port] = (Port(dtype="bool", dims=(inputs[name][0].dims[axis],)),)
     returns = {}
     for port, name in output_names(contract).items():
         returns[port] = typing.output(contract.outputs[name])
-    return Signature(inputs, returns, frozenset(marks.values())), dict(typing.bounds())
+    return CallSignature(inputs, returns, frozenset(marks.values())), dict(typing.bounds())
 
 
 @dataclass
@@ -64,11 +64,11 @@ class _Typing:
         return (port,)
 
     def input(self, tensor: ContractTensor) -> Port:
-        knobs = self.contract.knobs(tensor.name)
+        settings = self.contract.input_config(tensor.name)
         dims = [self.dim(tensor, dim) for dim in tensor.inner]
-        if knobs.pad:
+        if settings.pad:
             dims[self.contract.axis(tensor)] = self.own_length(f"{tensor.name}_frames")
-        if knobs.layout == "F M":
+        if settings.layout == "F M":
             dims.reverse()
         return Port("tensor", tensor.dtype, tuple(dims))
 
@@ -132,7 +132,7 @@ def _claim(taken: dict[str, str], name: str, owner: str) -> None:
     taken[name] = owner
 
 
-def float_dtype(method: Signature) -> str:
+def float_dtype(method: CallSignature) -> str:
     """Return the dtype of the first output of floats, float32 where there is none."""
     for port in method.returns.values():
         if port.dtype and port.dtype in FLOATS:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from composer.core.call_signature import OUT
 from composer.core.component import Component, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import OUT
 from composer.formats.audio.waveform import Audio
 
 from .library import onnxruntime, run_options, session_options

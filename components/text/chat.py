@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from composer.core.call_signature import CALL, CallSignature
 from composer.core.component import Component, Facts, Spec, method
 from composer.core.errors import Place, Problem
 from composer.core.ports import parse_ports
 from composer.core.problems import Problems
-from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import Headers, tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import ReasoningIds, without_reasoning
@@ -88,7 +88,7 @@ class Chat(Component, name="text.chat"):
         call = cls.methods[CALL]
         methods = {
             **cls.methods,
-            CALL: Signature(
+            CALL: CallSignature(
                 inputs={**dict.fromkeys(names, TEXT), **call.inputs},
                 returns=call.returns,
                 optional=call.optional | (names.keys() - required) | turns.defaults.keys(),

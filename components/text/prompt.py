@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from composer.core.call_signature import CALL, CallSignature
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.ports import Port, parse_ports
-from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 
@@ -92,7 +92,7 @@ class Prompt(Component, name="text.prompt"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: Prompt.Config = spec.config
         template = Template.parse(config.template, config.optional)
-        signature = Signature(
+        signature = CallSignature(
             inputs=_inputs(template),
             returns=_outputs(template, cls.methods[CALL].returns),
             optional=frozenset(template.inputs) - template.required,

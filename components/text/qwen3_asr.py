@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field
 
+from composer.core.call_signature import OUT
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import OUT
 from composer.core.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from composer.core.signature import Signature, item_name
+from composer.core.call_signature import CallSignature, item_name
 from composer.manifest.validation_faults import describe
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ Argument = tuple[Any, Sequence[str | int]]
 
 
 def read_arguments(
-    name: str, entry: Node, signature: Signature, report: Callable[..., None]
-) -> tuple[dict[str, Argument], Signature]:
+    name: str, entry: Node, signature: CallSignature, report: Callable[..., None]
+) -> tuple[dict[str, Argument], CallSignature]:
     """Return what a node is given by input, each with its place, and the signature of this call.
 
     An input that takes several values becomes one for each item of its list.

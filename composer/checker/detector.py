@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from composer.core.signature import CALL, OUT, WINDOW, Signature
+from composer.core.call_signature import CALL, OUT, WINDOW, CallSignature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent
 from composer.manifest import Input, Manifest
@@ -33,7 +33,7 @@ def check_detector(
         report("W233", message, *at, hint=hint)
 
 
-def _detects(call: Signature | None) -> bool:
+def _detects(call: CallSignature | None) -> bool:
     """Return whether a call takes audio alone, and gives a score for each of equal windows."""
     if call is None or len(call.inputs) != 1 or set(call.returns) != {OUT, WINDOW}:
         return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from composer.core.call_signature import CallSignature
 from composer.core.ports import Port, Ports
-from composer.core.signature import Signature
 from composer.sources.lock.entries import LockedComponent, TaskEntry, VariantEntry
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def task_entry(graph: Graph) -> TaskEntry:
     )
 
 
-def _signature(signature: Signature) -> str:
+def _signature(signature: CallSignature) -> str:
     takes = []
     for name, ports in sorted(signature.inputs.items()):
         mark = "?" if name in signature.optional else ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from composer.checker.packages import install_hint
 from composer.core import registry
+from composer.core.call_signature import CALL, CallSignature
 from composer.core.ports import Port
-from composer.core.signature import CALL, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Node, Value, facts_of, methods_of
 
@@ -35,7 +35,7 @@ class NameResolver:
         self.nodes = nodes
         self.report = report
 
-    def resolve_run(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
+    def resolve_run(self, name: str, run: str) -> tuple[str | None, str, CallSignature | None]:
         """Return the component that a node runs, the method, and its signature if known."""
         owner, _, method = run.partition(".")
         if owner in self.components:
@@ -64,7 +64,7 @@ class NameResolver:
             self.report("W202", message, "graph", name, "run", hint=hint)
         return None, method or CALL, None
 
-    def _operator(self, name: str, run: str) -> Signature | None:
+    def _operator(self, name: str, run: str) -> CallSignature | None:
         """Return the signature of an operator, or report why it cannot be imported."""
         try:
             return registry.operator(run).signature

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from composer.core.call_signature import CallSignature, Option
 from composer.core.component import Component
 from composer.core.errors import ComposerError
-from composer.core.signature import Option, Signature
 from composer.core.suggest import listed
 from composer.manifest.validation_faults import TYPES, describe
 
@@ -53,7 +53,7 @@ def option_instead(component: type[Component], key: str) -> str | None:
 
 
 def option_conflicts(
-    component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
+    component: type[Component], method: str, signature: CallSignature, given: Mapping[str, Any]
 ) -> list[str]:
     """Return conflicts between the options of one call."""
     try:

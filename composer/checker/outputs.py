@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from composer.checker.wire_checker import Scope, WireChecker
 from composer.core import registry
+from composer.core.call_signature import CallSignature
 from composer.core.operator import Operator
 from composer.core.ports import Port, is_float, matching_alternative
-from composer.core.signature import Signature
 from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Node, Value, float_of
 
@@ -66,7 +66,7 @@ class OutputTyper:
             typed = replace(port, dtype=dtype, space=space)
             yield name, Value(name, typed, tuple(dims), backend, rows, marks)
 
-    def _derive_lengths(self, node: Node, signature: Signature, operator: Operator) -> None:
+    def _derive_lengths(self, node: Node, signature: CallSignature, operator: Operator) -> None:
         """Bind what an operator computes of the lengths of its inputs, or report what it cannot."""
         known, shapes = {}, []
         for key, ports in signature.inputs.items():

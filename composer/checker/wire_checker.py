@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from composer.checker.wire_hints import WireHints
+from composer.core.call_signature import OUT, Derived
 from composer.core.component import Bound
 from composer.core.ports import Port, can_cast, matching_alternative
-from composer.core.signature import OUT, Derived
 from composer.core.suggest import listed
 from composer.graph.dims import Conflict, DimUnifier, Length
 from composer.graph.graph import (

@@ -16,10 +16,10 @@ from composer.checker.options import option_conflicts, read_option
 from composer.checker.outputs import OutputTyper
 from composer.checker.row_positions import RowPositions
 from composer.checker.wire_checker import WireChecker
+from composer.core.call_signature import OUT, CallSignature, Option
 from composer.core.errors import Problem
 from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
-from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
@@ -197,7 +197,7 @@ class _Wiring:
         return wires
 
     def report_unknown_input(
-        self, name: str, run: str, component: str | None, key: str, signature: Signature
+        self, name: str, run: str, component: str | None, key: str, signature: CallSignature
     ) -> None:
         takes = [*signature.inputs, *signature.options]
         message, why = f"{run} has no input '{key}'", self.names.why(component, key)
@@ -207,7 +207,7 @@ class _Wiring:
         self.report("W203", message, "graph", name, "with", key, key=True, causes=why, hint=hint)
 
     def report_missing_inputs(
-        self, name: str, component: str | None, entry: NodeEntry, signature: Signature
+        self, name: str, component: str | None, entry: NodeEntry, signature: CallSignature
     ) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
         required += (key for key in signature.options if key in signature.required_options)

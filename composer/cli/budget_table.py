@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from composer.drawing.text import format_bytes
+from composer.core.units import format_bytes
 
 if TYPE_CHECKING:
     from composer.jobs.budget import Budget

@@ -17,7 +17,7 @@ from composer.formats.audio.channels import check_channel_choice
 from composer.formats.audio.clip import Clip
 
 if TYPE_CHECKING:
-    from composer.core.signature import Option
+    from composer.core.call_signature import Option
     from composer.formats.audio.channels import Channel
     from composer.graph.graph import Graph
 

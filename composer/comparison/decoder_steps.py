@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from composer.comparison.dump import STEPS
-from composer.core.signature import OUT, Signature
+from composer.core.call_signature import OUT, CallSignature
 from composer.graph.graph import Value
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _replaying(checked: Checked, node: Node) -> Node | None:
     )
 
 
-def _only(options: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
+def _only(options: Mapping[str, Any], signature: CallSignature) -> dict[str, Any]:
     """Return those of the options that a method has."""
     return {key: value for key, value in options.items() if key in signature.options}
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from composer.comparison.decoder_steps import IDS, REPLAY, with_steps
+from composer.core.call_signature import OUT
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import OUT
 from composer.graph.graph import Graph, Node
 from composer.runtime.bundle import Bundle
 

@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from composer.core.call_signature import CallSignature, flatten_options, signature_of
 from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.core.placement import HOST, Placement
-from composer.core.signature import Signature, flatten_options, signature_of
 from composer.core.weight_group import WeightGroup
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class ComponentConfig(BaseModel):
-    """The `config` of a component: every knob is a described field, and no other key exists."""
+    """The `config` of a component: every setting is a described field, and no other key exists."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
@@ -62,7 +62,7 @@ class Facts:
     nbytes: int = 0
     mapped: int = 0
     casts: tuple[str, ...] = ()
-    methods: Mapping[str, Signature] | None = None
+    methods: Mapping[str, CallSignature] | None = None
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
     input_hint: str = ""
@@ -130,7 +130,7 @@ class Component:
     requires: ClassVar[frozenset[str]] = frozenset()
     accepts: ClassVar[frozenset[str]] = frozenset()
     placement_keys: ClassVar[frozenset[str]] = frozenset()
-    methods: ClassVar[Mapping[str, Signature]]
+    methods: ClassVar[Mapping[str, CallSignature]]
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
 
     def __init_subclass__(cls, *, name: str) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.backend import Backend
+from composer.core.call_signature import MANY, CallSignature, item_name, signature_of
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import MANY, Signature, item_name, signature_of
 
 Lengths = Callable[..., Mapping[str, int]]
 
@@ -31,7 +31,7 @@ class Operator:
 
     name: str
     summary: str
-    signature: Signature
+    signature: CallSignature
     function: Callable[..., Any]
     check: Callable[..., None] | None = None
     lengths: Lengths | None = None

@@ -135,7 +135,7 @@ class Journal:
         self.transcripts[each.id] = each
         self._write(_line(each))
 
-    def settle(self, order: Sequence[str]) -> None:
+    def put_in_order(self, order: Sequence[str]) -> None:
         """Rewrite the file with exactly the lines of `order`, as an uninterrupted run would."""
         lines = [_header_line(self.made_by), *(_line(self.transcripts[name]) for name in order)]
         text = "".join(lines).encode()

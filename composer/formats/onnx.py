@@ -20,8 +20,8 @@ from composer.formats.protobuf import (
     ExcessiveMessage,
     Field,
     MalformedMessage,
+    ProtobufReader,
     Span,
-    Window,
     read_message,
 )
 from composer.formats.wrong_file_type import refuse_wrong_type
@@ -98,7 +98,7 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
                 hint="save it with external data",
             )
         try:
-            return _read(location, Window(ranges), files)
+            return _read(location, ProtobufReader(ranges), files)
         except MalformedMessage as error:
             refuse(
                 location,
@@ -110,19 +110,19 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
             refuse(location, "S447", f"is too large to describe: {error}")
 
 
-def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
-    model = read_message(window, (0, window.size), MODEL)
+def _read(location: Location, reader: ProtobufReader, files: Files) -> OnnxSignature:
+    model = read_message(reader, (0, reader.size), MODEL)
     if model["graph"] is None:
         refuse(location, "S440", "is not a readable ONNX model: it has no graph")
     report = FileProblems()
-    initializers = Initializers(location, window, files, report)
-    opsets = _opsets(location, window, model["ir"], model["opsets"], report)
-    walker = GraphWalker(location, window, initializers, report)
+    initializers = Initializers(location, reader, files, report)
+    opsets = _opsets(location, reader, model["ir"], model["opsets"], report)
+    walker = GraphWalker(location, reader, initializers, report)
     parts, stored, undefined = walker.graph(model["graph"])
     walker.report_undefined(undefined)
     walker.functions(model["functions"])
-    inputs = _values(location, window, "input", parts["inputs"], stored, report)
-    outputs = _values(location, window, "output", parts["outputs"], (), report)
+    inputs = _values(location, reader, "input", parts["inputs"], stored, report)
+    outputs = _values(location, reader, "output", parts["outputs"], (), report)
     report.raise_any()
     domains = frozenset(domain for domain, _ in walker.operators)
     external = tuple(initializers.external)
@@ -140,13 +140,17 @@ def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
 
 
 def _opsets(
-    location: Location, window: Window, ir: int | None, spans: list[Span], report: FileProblems
+    location: Location,
+    reader: ProtobufReader,
+    ir: int | None,
+    spans: list[Span],
+    report: FileProblems,
 ) -> dict[str, int]:
     if ir is None or not 3 <= ir <= MAX_IR:
         report.at(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
     opsets: dict[str, int] = {}
     for span in spans:
-        opset = read_message(window, span, OPSET)
+        opset = read_message(reader, span, OPSET)
         domain, version = opset["domain"] or "", opset["version"] or 0
         if domain in opsets:
             report.at(location, "S453", f"names an opset of {show(domain)} twice")
@@ -164,7 +168,7 @@ def _opsets(
 
 def _values(
     location: Location,
-    window: Window,
+    reader: ProtobufReader,
     role: str,
     spans: list[Span],
     stored: Collection[str],
@@ -173,14 +177,14 @@ def _values(
     found: dict[str, OnnxValue] = {}
     seen: set[str] = set()
     for span in spans:
-        value = read_message(window, span, VALUE)
+        value = read_message(reader, span, VALUE)
         name = value["name"] or ""
         if not name or name in seen:
             what = f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
             report.at(location, "S442", what)
         seen.add(name)
         if name not in stored:
-            typed = _typed(location, window, f"the {role} {show(name)}", value["type"], report)
+            typed = _typed(location, reader, f"the {role} {show(name)}", value["type"], report)
             if typed:
                 found[name] = OnnxValue(name, *typed)
     if not seen.difference(stored):
@@ -189,13 +193,13 @@ def _values(
 
 
 def _typed(
-    location: Location, window: Window, what: str, span: Span | None, report: FileProblems
+    location: Location, reader: ProtobufReader, what: str, span: Span | None, report: FileProblems
 ) -> tuple[str, tuple[Dim, ...] | None] | None:
-    tensor = read_message(window, span, TYPE)["tensor"] if span else None
+    tensor = read_message(reader, span, TYPE)["tensor"] if span else None
     if tensor is None:
         report.at(location, "S443", f"{what} is not a tensor; only tensors can be wired")
         return None
-    parts = read_message(window, tensor, TENSOR_TYPE)
+    parts = read_message(reader, tensor, TENSOR_TYPE)
     if parts["dtype"] not in DTYPES:
         report.at(location, "S443", f"{what} has the unknown element type {parts['dtype']}")
         return None
@@ -203,8 +207,8 @@ def _typed(
     if parts["shape"] is None:
         return dtype, None
     dims: list[Dim] = []
-    for inner in read_message(window, parts["shape"], SHAPE)["dims"]:
-        dim = read_message(window, inner, DIMENSION)
+    for inner in read_message(reader, parts["shape"], SHAPE)["dims"]:
+        dim = read_message(reader, inner, DIMENSION)
         length = dim["value"]
         dims.append(dim["symbol"] or None if length is None else length)
     if len(dims) > AXES or not is_addressable([dim for dim in dims if isinstance(dim, int)]):

@@ -12,7 +12,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import FileProblems, show, show_bare
 from composer.formats.files import Files
 from composer.formats.onnx_values import MOST_NUMBERS, KnownValue
-from composer.formats.protobuf import Field, Span, Window, read_message
+from composer.formats.protobuf import Field, ProtobufReader, Span, read_message
 
 TENSOR = {
     1: Field("dims", "int", many=True),
@@ -77,10 +77,10 @@ class Initializers:
     """Measure stored tensors without reading their bytes."""
 
     def __init__(
-        self, location: Location, window: Window, files: Files, report: FileProblems
+        self, location: Location, reader: ProtobufReader, files: Files, report: FileProblems
     ) -> None:
         self.location = location
-        self.window = window
+        self.reader = reader
         self.files = files
         self.report = report
         self.external: list[ExternalData] = []
@@ -90,7 +90,7 @@ class Initializers:
 
     def known(self, span: Span) -> KnownValue | None:
         """Return a tensor's shape, and its numbers where they are few whole ones stored here."""
-        tensor = read_message(self.window, span, TENSOR)
+        tensor = read_message(self.reader, span, TENSOR)
         dims = tensor["dims"]
         if tensor["dtype"] not in DTYPES or not is_addressable(dims):
             return None
@@ -103,7 +103,7 @@ class Initializers:
     def _numbers(self, tensor: Mapping[str, Any], size: int, count: int) -> tuple[int, ...] | None:
         if tensor["raw"] is not None:
             start, end = tensor["raw"]
-            data = self.window.ranges.read(start, min(end - start, size * count))
+            data = self.reader.ranges.read(start, min(end - start, size * count))
             numbers = []
             for at in range(0, len(data), size):
                 numbers.append(int.from_bytes(data[at : at + size], "little", signed=True))
@@ -112,7 +112,7 @@ class Initializers:
         spans = tensor["int64s"] if size == 8 else tensor["int32s"]
         for at, end in spans:
             while at < end and len(found) < count:
-                number, at = self.window.varint(at, end)
+                number, at = self.reader.varint(at, end)
                 if number >= 1 << 63:
                     number -= 1 << 64
                 found.append(number)
@@ -122,7 +122,7 @@ class Initializers:
 
     def add(self, span: Span) -> str:
         """Measure one tensor and return its name."""
-        tensor = read_message(self.window, span, TENSOR)
+        tensor = read_message(self.reader, span, TENSOR)
         name, dims = tensor["name"] or "", tensor["dims"]
         if tensor["dtype"] not in DTYPES:
             self._wrong("S443", name, f"has the unknown element type {tensor['dtype']}")
@@ -159,7 +159,7 @@ class Initializers:
     def _add_external(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
         values: dict[str, str] = {}
         for span in entries:
-            entry = read_message(self.window, span, ENTRY)
+            entry = read_message(self.reader, span, ENTRY)
             key = entry["key"] or ""
             if key in values or not (key in KEYS or key.startswith("prepacked")):
                 self._wrong("S449", name, f"has external data with the key {show(key)}")

@@ -12,7 +12,7 @@ from composer.formats.file_problems import FileProblems, join_names, show
 from composer.formats.onnx_call import NodeCall
 from composer.formats.onnx_costs import Costs, WorkLimits, inlined_node_count
 from composer.formats.onnx_initializers import Initializers
-from composer.formats.protobuf import ExcessiveMessage, Field, Span, Window, read_message
+from composer.formats.protobuf import ExcessiveMessage, Field, ProtobufReader, Span, read_message
 
 GRAPH = {
     1: Field("nodes", "span", many=True),
@@ -83,10 +83,14 @@ class GraphWalker:
     """
 
     def __init__(
-        self, location: Location, window: Window, initializers: Initializers, report: FileProblems
+        self,
+        location: Location,
+        reader: ProtobufReader,
+        initializers: Initializers,
+        report: FileProblems,
     ) -> None:
         self.location = location
-        self.window = window
+        self.reader = reader
         self.initializers = initializers
         self.report = report
         self.operators: Counter[Operator] = Counter()
@@ -97,7 +101,7 @@ class GraphWalker:
         """Return a graph's fields, its initializers' names and the outer names that it reads."""
         if depth > MAX_DEPTH:
             raise ExcessiveMessage(f"its graphs are nested more than {MAX_DEPTH} deep")
-        parts = read_message(self.window, span, GRAPH)
+        parts = read_message(self.reader, span, GRAPH)
         stored = set[str]()
         costs = Costs(self.initializers, self._report_cost, self.work.current)
         values = filter(None, map(self._values, parts["sparse"]))
@@ -118,7 +122,7 @@ class GraphWalker:
         calls: dict[Operator, Counter[Operator]] = {}
         used = self.operators
         for span in spans:
-            parts = read_message(self.window, span, FUNCTION)
+            parts = read_message(self.reader, span, FUNCTION)
             own = (parts["domain"] or "", parts["name"] or "")
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
@@ -180,7 +184,7 @@ class GraphWalker:
         return read - known - producer.keys()
 
     def _node(self, span: Span, costs: Costs, depth: int) -> NodeNames:
-        parts = read_message(self.window, span, NODE)
+        parts = read_message(self.reader, span, NODE)
         inputs = set(filter(None, parts["inputs"]))
         self.operators[parts["domain"] or "", parts["op"] or ""] += 1
         if parts["domain"] in (None, "", "ai.onnx") and costs.knows(parts["op"]):
@@ -189,7 +193,7 @@ class GraphWalker:
             for name in sorted(inputs & self.initializers.bfloat16):
                 self.bfloat16.setdefault(parts["op"] or "", name)
         for attribute in parts["attributes"]:
-            inner = read_message(self.window, attribute, ATTRIBUTE)
+            inner = read_message(self.reader, attribute, ATTRIBUTE)
             sparse = [self._values(span) for span in (inner["sparse"], *inner["sparses"]) if span]
             for tensor in (inner["tensor"], *inner["tensors"], *sparse):
                 if tensor:
@@ -205,7 +209,7 @@ class GraphWalker:
         integers: dict[str, tuple[int, ...]] = {}
         value, equation = None, ""
         for span in parts["attributes"]:
-            own = read_message(self.window, span, SMALL)
+            own = read_message(self.reader, span, SMALL)
             if own["integer"] is not None:
                 integers[own["name"] or ""] = (own["integer"],)
             elif own["integers"]:
@@ -213,7 +217,7 @@ class GraphWalker:
             elif own["tensor"]:
                 value = self.initializers.known(own["tensor"])
             elif own["name"] == "equation" and own["text"]:
-                equation = self.window.text(own["text"])
+                equation = self.reader.text(own["text"])
         inputs = [costs.values.get(name) for name in parts["inputs"]]
         name = parts["name"] or ", ".join(parts["outputs"][:1])
         return NodeCall(name, parts["op"], inputs, integers, value, equation)
@@ -240,11 +244,11 @@ class GraphWalker:
             self._wrong("S446", f"{join_names(cyclic)} depend on each other in a cycle")
 
     def _values(self, span: Span) -> Span | None:
-        values: Span | None = read_message(self.window, span, SPARSE)["values"]
+        values: Span | None = read_message(self.reader, span, SPARSE)["values"]
         return values
 
     def _name(self, span: Span) -> str:
-        return read_message(self.window, span, NAMED)["name"] or ""
+        return read_message(self.reader, span, NAMED)["name"] or ""
 
     def _wrong(self, code: str, message: str, hint: str | None = None) -> None:
         self.report.at(self.location, code, message, hint=hint)

@@ -16,7 +16,7 @@ Pack = Callable[[Any, str, int, Scheme], tuple[bytes, ...]]
 
 
 @dataclass(frozen=True)
-class PackedModule:
+class ModuleToPack:
     """A module that is packed: the tensor that it is stored as, its own name, and how.
 
     `key` is what config.json calls it. `half` is which of the two it is that a tensor joins along
@@ -53,7 +53,7 @@ class Packing:
 
     weights: Location
     config: Location
-    modules: tuple[PackedModule, ...]
+    modules: tuple[ModuleToPack, ...]
     pack: Pack
     groups: tuple[WeightGroup, ...]
     dropped: frozenset[str] = frozenset()

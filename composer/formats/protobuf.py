@@ -33,7 +33,7 @@ class Field(NamedTuple):
     many: bool = False
 
 
-class Window:
+class ProtobufReader:
     """Read a file through one sliding block, counting the fields and names that were visited."""
 
     def __init__(self, ranges: ByteRanges) -> None:
@@ -79,7 +79,7 @@ class Window:
             raise MalformedMessage(f"the text at byte {start} is not UTF-8") from None
 
 
-def read_message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
+def read_message(reader: ProtobufReader, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
     """Return a message's known fields by name: a list for repeated ones, else a value or None.
 
     A field of the wrong wire type, or a singular one given twice, is refused: parsers differ there.
@@ -87,19 +87,19 @@ def read_message(window: Window, span: Span, fields: Mapping[int, Field]) -> dic
     found: dict[str, Any] = {field.name: [] if field.many else None for field in fields.values()}
     at, end = span
     while at < end:
-        window.fields += 1
-        if window.fields > FIELDS:
+        reader.fields += 1
+        if reader.fields > FIELDS:
             raise ExcessiveMessage(f"it has more than {FIELDS} fields")
         start = at
-        key, at = window.varint(at, end)
+        key, at = reader.varint(at, end)
         wire, field = key & 7, fields.get(key >> 3)
         value: Any = None
         if wire == 0:
-            value, at = window.varint(at, end)
+            value, at = reader.varint(at, end)
             if value >= 1 << 63:
                 value -= 1 << 64
         elif wire == 2:
-            length, at = window.varint(at, end)
+            length, at = reader.varint(at, end)
             value, at = (at, at + length), at + length
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
@@ -112,12 +112,12 @@ def read_message(window: Window, span: Span, fields: Mapping[int, Field]) -> dic
         if field is None:
             continue
         if field.kind == "int" and wire == 2 and field.many:
-            found[field.name] += _packed(window, value)
+            found[field.name] += _packed(reader, value)
             continue
         if (wire == 0) != (field.kind == "int") or wire in (1, 5):
             raise MalformedMessage(f"{field.name} at byte {start} has the wrong wire type")
         if field.kind == "text":
-            value = window.text(value)
+            value = reader.text(value)
         if not field.many:
             if found[field.name] is not None:
                 raise MalformedMessage(
@@ -131,12 +131,12 @@ def read_message(window: Window, span: Span, fields: Mapping[int, Field]) -> dic
     return found
 
 
-def _packed(window: Window, span: Span) -> list[int]:
+def _packed(reader: ProtobufReader, span: Span) -> list[int]:
     at, end = span
     if end - at > REPEATS:
         raise ExcessiveMessage(f"a list of numbers at byte {at} has {end - at} bytes")
     numbers = []
     while at < end:
-        value, at = window.varint(at, end)
+        value, at = reader.varint(at, end)
         numbers.append(value - (1 << 64) if value >= 1 << 63 else value)
     return numbers

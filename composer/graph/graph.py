@@ -8,10 +8,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
+from composer.core.call_signature import CallSignature, Option
 from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port, Ports
-from composer.core.signature import Option, Signature
 from composer.graph.dims import DimUnifier, Length
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class CheckedComponent:
         return self.cls.name.partition(".")[0]
 
     @property
-    def methods(self) -> Mapping[str, Signature] | None:
+    def methods(self) -> Mapping[str, CallSignature] | None:
         """Return its signatures, or None if they are unknown."""
         if self.facts is None:
             return None
@@ -134,7 +134,7 @@ class Node:
     run: str
     component: str | None
     method: str
-    signature: Signature | None
+    signature: CallSignature | None
     wires: Mapping[str, str]
     literals: Mapping[str, str]
     options: Mapping[str, Any]
@@ -216,7 +216,7 @@ def facts_of(components: Mapping[str, CheckedComponent], name: str | None) -> Fa
 
 def methods_of(
     components: Mapping[str, CheckedComponent], name: str | None
-) -> Mapping[str, Signature]:
+) -> Mapping[str, CallSignature]:
     """Return a component's signatures by method; none where they are unknown."""
     component = components.get(name or "")
     if component is None:

@@ -18,7 +18,7 @@ EMPTY = inspect.Parameter.empty
 
 
 def config_field_texts(kind: type[Component]) -> dict[str, str]:
-    """Return the knobs of a component by name: type, default, range and description."""
+    """Return the settings of a component by name: type, default, range and description."""
     return {name: _described_field(field) for name, field in kind.Config.model_fields.items()}
 
 
@@ -36,7 +36,7 @@ def describe_with_default(field: FieldInfo, default: Any) -> str:
 
 
 def nested_field_lines(model: type[BaseModel], indent: str = "") -> Iterator[str]:
-    """Yield a line for each knob, and below one that is a mapping those of its keys."""
+    """Yield a line for each setting, and below one that is a mapping those of its keys."""
     for name, field in fields_of(model).items():
         yield f"{indent}- {name}: {_described_field(field)}"
         for inner in nested_models(field.annotation):
@@ -70,7 +70,7 @@ def _find_below(field: FieldInfo, path: Sequence[str]) -> FieldInfo | None:
 
 
 def field_page(title: str, field: FieldInfo) -> Iterator[str]:
-    """Yield the page of one knob: what it takes, what it is for, and what is inside."""
+    """Yield the page of one setting: what it takes, what it is for, and what is inside."""
     yield f"# {title}"
     yield ""
     yield _described_field(field)

@@ -152,7 +152,7 @@ def _transcripts(
         for each in run_clips(transcriber, missing, clock, progress):
             journal.add(each)
             on_transcript(each)
-        journal.settle([clip.id for clip in clips])
+        journal.put_in_order([clip.id for clip in clips])
         return dict(journal.transcripts), clock
 
 

@@ -1,4 +1,4 @@
-"""Explain in full an error's code, a kind of component, a knob, an operator or a manifest's key."""
+"""Explain an error's code, a kind of component, a setting, an operator or a manifest's key."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from composer.core import registry
+from composer.core.call_signature import CALL
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Ports
-from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
 from composer.jobs.config_fields import (
     describe_with_default,
@@ -28,8 +28,8 @@ from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped_folder
 
 if TYPE_CHECKING:
+    from composer.core.call_signature import CallSignature, Option
     from composer.core.component import Component
-    from composer.core.signature import Option, Signature
 
 CODE = re.compile(r"[A-Za-z]\d{3}")
 
@@ -46,7 +46,7 @@ def error_titles() -> dict[str, str]:
 def explain(name: str) -> str:
     """Return the page of a name; raise ComposerError where there is none.
 
-    A name is an error's code, a kind of component or a family, one of its methods or knobs
+    A name is an error's code, a kind of component or a family, one of its methods or settings
     (`audio.log_mel.pad`), an operator, or a key of a manifest (`emits`, `inputs.split`).
     """
     if name.upper() in error_titles():
@@ -58,7 +58,9 @@ def explain(name: str) -> str:
     near = did_you_mean(name, error_titles() if CODE.fullmatch(name) else _names(name))
     if near:
         hint = f"{near} {hint}"
-    message = f"'{name}' is not an error's code, a component's kind or knob, an operator or a key"
+    message = (
+        f"'{name}' is not an error's code, a component's kind or setting, an operator or a key"
+    )
     raise ComposerError(Problem("R545", message, hint=hint))
 
 
@@ -87,7 +89,7 @@ def _recipe(name: str) -> Iterator[str]:
 
 
 def _below_a_kind(name: str) -> Iterator[str]:
-    """Yield the page of a method or a knob of a kind, or of the first of a family that has it."""
+    """Yield the page of a kind's method or setting, or of the first of a family that has it."""
     kinds, path = _split(name)
     if not path:
         return
@@ -101,7 +103,7 @@ def _below_a_kind(name: str) -> Iterator[str]:
             return
 
 
-def _below_a_method(name: str, signature: Signature, path: list[str]) -> Iterator[str]:
+def _below_a_method(name: str, signature: CallSignature, path: list[str]) -> Iterator[str]:
     if not path:
         yield "\n".join([f"# {name}", "", *_ports(signature)])
     elif path[0] in signature.options:
@@ -198,7 +200,7 @@ def _component(kind: type[Component]) -> Iterator[str]:
         yield from _ports(signature)
 
 
-def _ports(signature: Signature) -> Iterator[str]:
+def _ports(signature: CallSignature) -> Iterator[str]:
     for name, ports in signature.inputs.items():
         line = f"- takes {name}: {ports_text(ports)}"
         if name in signature.optional:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer.core import registry
+from composer.core.call_signature import CallSignature
 from composer.core.component import Component
-from composer.core.signature import Signature
 from composer.jobs.explain import option_text, ports_text
 from composer.manifest.schema_simplify import simplify
 
@@ -56,7 +56,7 @@ def _described(kind: type[Component]) -> dict[str, Any]:
     }
 
 
-def _ports(signature: Signature) -> Mapping[str, Any]:
+def _ports(signature: CallSignature) -> Mapping[str, Any]:
     inputs = {}
     for name, ports in signature.inputs.items():
         inputs[name] = {

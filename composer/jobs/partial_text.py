@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from composer.core.call_signature import CALL, OUT
 from composer.core.component import Token
 from composer.core.joined_text import separator
-from composer.core.signature import CALL, OUT
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph, Node
 

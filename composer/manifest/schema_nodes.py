@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from composer.core.call_signature import CALL, CallSignature, Option
 from composer.core.component import Component
 from composer.core.operator import Operator
-from composer.core.signature import CALL, Option, Signature
 from composer.manifest.fields import REFERENCE
 from composer.manifest.schema_simplify import any_of, if_key, simplify, without_duplicates
 
@@ -63,9 +63,9 @@ def add_nodes(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Oper
     model["allOf"] = conditions
 
 
-def _methods(kinds: Kinds) -> dict[str, list[Signature]]:
+def _methods(kinds: Kinds) -> dict[str, list[CallSignature]]:
     """Return the methods of all kinds by name."""
-    found: dict[str, list[Signature]] = {}
+    found: dict[str, list[CallSignature]] = {}
     for kind in kinds.values():
         for name, signature in kind.methods.items():
             if signature not in found.setdefault(name, []):
@@ -73,7 +73,7 @@ def _methods(kinds: Kinds) -> dict[str, list[Signature]]:
     return dict(sorted(found.items()))
 
 
-def _call(signatures: list[Signature]) -> dict[str, Any]:
+def _call(signatures: list[CallSignature]) -> dict[str, Any]:
     """Return what a node with one of these signatures is."""
     needed = set.intersection(*map(_needed, signatures))
     with_: dict[str, Any] = {"properties": _values(signatures), "additionalProperties": False}
@@ -88,7 +88,7 @@ def _call(signatures: list[Signature]) -> dict[str, Any]:
     return whole
 
 
-def _open_call(signatures: list[Signature]) -> dict[str, Any]:
+def _open_call(signatures: list[CallSignature]) -> dict[str, Any]:
     """Return what a node is that runs a component: its inputs may come from its files."""
     options = set(chain.from_iterable(signature.options for signature in signatures))
     values = {}
@@ -98,7 +98,7 @@ def _open_call(signatures: list[Signature]) -> dict[str, Any]:
     return {"properties": {"with": {"properties": values, "additionalProperties": TEXT}}}
 
 
-def _needed(signature: Signature) -> set[str]:
+def _needed(signature: CallSignature) -> set[str]:
     options = set()
     for name, option in signature.options.items():
         if option.default is inspect.Parameter.empty:
@@ -106,7 +106,7 @@ def _needed(signature: Signature) -> set[str]:
     return (signature.inputs.keys() - signature.optional) | options
 
 
-def _values(signatures: Iterable[Signature]) -> dict[str, Any]:
+def _values(signatures: Iterable[CallSignature]) -> dict[str, Any]:
     """Return what each input and option takes, by name."""
     found: dict[str, list[dict[str, Any]]] = {}
     takes: dict[str, Any]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from composer.drawing.mermaid import mermaid
-from composer.drawing.text import format_bytes
+from composer.core.units import format_bytes
 from composer.graph.graph import Graph
+from composer.graph_drawing.mermaid import mermaid
 from composer.publishing.licences import WHOLE, manifest_statements
 from composer.sources.hub import HubId
 from composer.sources.lock.entries import BundleLock

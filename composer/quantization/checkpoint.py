@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from composer.core.location import Location
 from composer.formats.headers import Headers
-from composer.formats.packing import Pack, PackedModule, Packing
+from composer.formats.packing import ModuleToPack, Pack, Packing
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor, TensorIndex
 from composer.formats.safetensors_writer import NewTensor, SafetensorsWriter
@@ -28,7 +28,7 @@ class TensorRewrite:
 
     tensor: Tensor
     made: tuple[NewTensor, ...]
-    module: PackedModule | None = None
+    module: ModuleToPack | None = None
     pack: Pack | None = None
 
     @property
@@ -83,7 +83,7 @@ def plan_rewrite(packings: Iterable[Packing], headers: Headers, shard: int = SHA
 
 def _entries(stored: TensorIndex, packings: Iterable[Packing]) -> Iterator[TensorRewrite]:
     """Yield what becomes of each tensor."""
-    by_tensor: dict[str, list[tuple[PackedModule, Pack]]] = {}
+    by_tensor: dict[str, list[tuple[ModuleToPack, Pack]]] = {}
     dropped: set[str] = set()
     for each in packings:
         dropped |= each.dropped
@@ -106,7 +106,7 @@ def _by_file(entries: Iterable[TensorRewrite]) -> dict[str, tuple[TensorRewrite,
     return files
 
 
-def _packed(tensor: Tensor, module: PackedModule, pack: Pack) -> TensorRewrite:
+def _packed(tensor: Tensor, module: ModuleToPack, pack: Pack) -> TensorRewrite:
     *outer, columns = tensor.shape
     if module.half is not None:
         outer[-1] //= 2
@@ -138,7 +138,7 @@ def _in_shards(entries: list[TensorRewrite], shard: int) -> dict[str, tuple[Tens
     return {f"model-{number:05}-of-{count}.safetensors": tuple(part) for number, part in named}
 
 
-def _with_quantization(config: Mapping[str, Any], modules: list[PackedModule]) -> dict[str, Any]:
+def _with_quantization(config: Mapping[str, Any], modules: list[ModuleToPack]) -> dict[str, Any]:
     """Return the config with a quantization as mlx-lm reads it: a default, and what differs.
 
     Where another part of the checkpoint has one already, modules are added to it.

@@ -9,10 +9,10 @@ from threading import Lock
 from typing import Any, Self
 
 from composer.checker.padding import clip_length_axes
+from composer.core.call_signature import CALL
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.native_failures import describe_error, is_failure
-from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import LoadedComponents

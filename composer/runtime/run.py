@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
+from composer.core.call_signature import OUT, gather_items
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.native_failures import describe_error, is_failure
-from composer.core.signature import OUT, gather_items
 from composer.runtime.result import Result
 from composer.runtime.values import RunValues
 from composer.runtime.worker import BackendWorker

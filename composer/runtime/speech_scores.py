@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from composer.core.call_signature import CALL, OUT, WINDOW
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import CALL, OUT, WINDOW
 from composer.formats.audio.waveform import Audio
 
 if TYPE_CHECKING:
+    from composer.core.call_signature import CallSignature
     from composer.core.component import Component
-    from composer.core.signature import Signature
     from composer.formats.audio.recording import Recording
     from composer.runtime.worker import BackendWorker
 
@@ -69,7 +69,7 @@ class Detector:
     """A component that detects speech, with its signature, and the worker that it runs on."""
 
     component: Component
-    signature: Signature
+    signature: CallSignature
     worker: BackendWorker
 
     def scores(self, audio: Audio | Recording) -> SpeechScores:

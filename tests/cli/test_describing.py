@@ -185,7 +185,7 @@ def test_list(cli):
     assert (code, err) == (0, "")
     code, out, err = cli("list", "--components")
     assert (code, err) == (0, "")
-    assert "fake.widen\n  Repeat each frame to a width.\n  knobs: width, rows, dtype\n" in out
+    assert "fake.widen\n  Repeat each frame to a width.\n  settings: width, rows, dtype\n" in out
     assert "audio.log_mel\n" in out
     assert "scatter (operator)\n  Put rows" in out
 

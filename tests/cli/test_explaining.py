@@ -1,4 +1,4 @@
-"""`composer explain`: of codes, kinds of components, their knobs, and operators."""
+"""`composer explain`: of codes, kinds of components, their settings, and operators."""
 
 from typing import get_args
 
@@ -20,7 +20,7 @@ def test_explain_a_code(cli):
     code, out, err = cli("explain", "M199")
     assert (code, out) == (2, "")
     assert err.startswith(
-        "R545 'M199' is not an error's code, a component's kind or knob, an operator or a key\n"
+        "R545 'M199' is not an error's code, a component's kind or setting, an operator or a key\n"
         "    hint: did you mean 'M1"
     )
 
@@ -82,13 +82,13 @@ def paths(model, indent=""):
 
 
 @pytest.mark.parametrize("name", registry.component_names())
-def test_every_nested_knob_is_explained(name):
+def test_every_nested_setting_is_explained(name):
     lines = explain.explain(name).splitlines()
     for start in paths(registry.component(name).Config):
         assert any(line.startswith(start) for line in lines), start
 
 
-def test_a_knob_stands_below_the_mapping_that_it_belongs_to():
+def test_a_setting_stands_below_the_mapping_that_it_belongs_to():
     lines = explain.explain("mlx.stack").splitlines()
     at = lines.index("  - swiglu: mapping | None = None. silu of one half times the other")
     assert lines[at + 1].startswith("    - gate: 'first' | 'second'. the half that goes through")

@@ -12,7 +12,7 @@ from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Tolerance
 from composer.comparison.judge import StageJudge
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
-from composer.core.signature import OUT
+from composer.core.call_signature import OUT
 from tests.comparison import tiny
 from tests.comparison.tiny import CLIP, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
 

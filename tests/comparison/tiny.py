@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from composer import Bound, Component, Facts, Spec, Token, method
-from composer.core.signature import OUT
+from composer.core.call_signature import OUT
 from composer.formats.audio.waveform import Audio
 
 WIDTH, HEADS, VOCABULARY, MELS, LAYERS = 8, 2, 32, 6, 2

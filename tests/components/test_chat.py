@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from composer.components.text.chat import Chat
+from composer.core.call_signature import CALL
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
-from composer.core.signature import CALL
 from composer.formats.headers import Headers
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"]
@@ -157,7 +157,7 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
         ),
     ],
 )
-def test_wrong_knobs(gemma, config, message):
+def test_wrong_settings(gemma, config, message):
     with pytest.raises(ValidationError) as caught:
         spec(gemma, **config)
     assert message in str(caught.value)

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 from composer.components.text.chat import Chat
 from composer.components.text.chat_forms import CHECKPOINT, FORMS, FormName
 from composer.components.text.chat_template import template_digest
+from composer.core.call_signature import CALL
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
-from composer.core.signature import CALL
 from composer.formats.headers import Headers
 from tests.components.chat_templates import PUBLISHED, RESTATED
 

@@ -172,7 +172,7 @@ def test_ultravox(made):
         (("", ""), True),
     ],
 )
-def test_ultravox_with_another_knob(made, change, same):
+def test_ultravox_with_another_setting(made, change, same):
     folder, parts = made("ultravox")
     soft = gated(features_and_frames(parts["encoder"])[1], parts["projector"]).numpy()
     _, taps = run(folder, ["soft"], change, audio=(CLIP, 16_000))

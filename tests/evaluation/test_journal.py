@@ -80,7 +80,7 @@ def test_what_failed_before_is_written_in_its_place(path):
     with Journal(path, MADE) as journal:
         journal.add(transcript("c"))
         journal.add(transcript("b"))
-        journal.settle(["a", "b", "c"])
+        journal.put_in_order(["a", "b", "c"])
     assert path.read_bytes() == write(path.with_name("plain"), *map(transcript, "abc")).read_bytes()
 
 
@@ -188,7 +188,7 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
     assert "R576 another evaluation is writing" in error_text(Journal, path, MADE)
 
 
-def test_what_cannot_be_settled(path, monkeypatch):
+def test_what_cannot_be_put_in_order(path, monkeypatch):
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_settled(path, monkeypatch):
         journal.add(transcript("b"))
         before = path.read_bytes()
         monkeypatch.setattr("composer.core.output.write_whole", full)
-        assert "R507 cannot write: No space left" in error_text(journal.settle, ["b", "a"])
+        assert "R507 cannot write: No space left" in error_text(journal.put_in_order, ["b", "a"])
     assert path.read_bytes() == before
 
 

@@ -5,7 +5,7 @@ from composer.formats.protobuf import (
     ExcessiveMessage,
     Field,
     MalformedMessage,
-    Window,
+    ProtobufReader,
     read_message,
 )
 from tests.formats.making import MemoryRanges
@@ -19,7 +19,7 @@ FIELDS = {
 
 
 def read(data: bytes) -> dict[str, object]:
-    return read_message(Window(MemoryRanges(data)), (0, len(data)), FIELDS)
+    return read_message(ProtobufReader(MemoryRanges(data)), (0, len(data)), FIELDS)
 
 
 def test_absent_fields_are_none_or_empty() -> None:

@@ -16,7 +16,7 @@ PLUGIN = '''
 import os, time
 from pathlib import Path
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
-from composer.core.signature import Signature
+from composer.core.call_signature import CallSignature
 
 class Fragile(Component, name="test.fragile"):
     """Load as a file says."""

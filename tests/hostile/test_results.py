@@ -57,14 +57,14 @@ def test_nothing_is_written_through_a_link(tmp_path, theirs):
     assert not theirs or target.read_text() == theirs
 
 
-def test_the_settled_file_is_not_written_through_a_link(tmp_path):
+def test_the_ordered_file_is_not_written_through_a_link(tmp_path):
     target = tmp_path / "theirs"
     target.write_text("theirs")
     (tmp_path / "results.jsonl.new").symlink_to(target)
     with Journal(tmp_path / "results.jsonl", MADE_BY) as journal:
         for name in "ab":
             journal.add(Transcript(name, None, 1.0, "text", "text"))
-        journal.settle(["b", "a"])
+        journal.put_in_order(["b", "a"])
     assert target.read_text() == "theirs"
     assert list(read_results(tmp_path / "results.jsonl").transcripts) == ["b", "a"]
 

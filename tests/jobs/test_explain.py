@@ -36,7 +36,7 @@ def test_an_explanation_is_a_page():
         ("with", "# graph.with"),
     ],
 )
-def test_knobs_operators_and_keys(name, line):
+def test_settings_operators_and_keys(name, line):
     lines = composer.explain(name).splitlines()
     assert any(each.startswith(line) for each in lines)
 
@@ -59,6 +59,6 @@ def test_every_key_of_a_manifest_is_explained():
         ("scater", "scatter"),
     ],
 )
-def test_a_misspelt_knob_or_key_is_suggested(name, meant):
+def test_a_misspelt_setting_or_key_is_suggested(name, meant):
     with pytest.raises(composer.ComposerError, match=f"did you mean '{meant}'"):
         composer.explain(name)

@@ -179,7 +179,7 @@ def test_layers_may_have_names(folder):
     )
 
 
-def test_epsilons_are_knobs(folder):
+def test_epsilons_are_settings(folder):
     small = X * 1e-3
     out = run(spec(folder, layer_norm_eps=1e-6, rms_norm_eps=0.5), small)
     np.testing.assert_allclose(out, in_numpy(small, tensors(), 1e-6, 0.5), atol=1e-5)

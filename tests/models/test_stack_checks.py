@@ -1,4 +1,4 @@
-"""What is checked of a stack: widths, tensors under its prefix, knobs, and rows in a manifest."""
+"""Checks of a stack: widths, tensors under its prefix, settings, and rows in a manifest."""
 
 import re
 from pathlib import Path
@@ -113,14 +113,14 @@ def test_a_missing_tensor_lists_those_under_the_prefix(folder):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (["swiglu"], "swiglu has knobs: write swiglu: {gate: first} or {gate: second}"),
-        (["pool"], "pool has knobs: write pool: {by: 2, mode: mean}"),
+        (["swiglu"], "swiglu has settings: write swiglu: {gate: first} or {gate: second}"),
+        (["pool"], "pool has settings: write pool: {by: 2, mode: mean}"),
         (["swish"], "swish is called silu here"),
         (["quick_gelu"], "none of these layers"),
         (["swigl"], "there is no layer 'swigl'; did you mean 'swiglu'"),
         ([{"swiglu": {}}], "gate\n  Field required"),
         ([{"swiglu": {"gate": "left"}}], "Input should be 'first' or 'second'"),
-        ([{"linear": {"bias": True}}], "linear has no knobs: write its name alone"),
+        ([{"linear": {"bias": True}}], "linear has no settings: write its name alone"),
         ([{"conv": {"by": 2}}], "Extra inputs are not permitted"),
         ([{}], "a layer has one name, not none"),
         (
@@ -134,7 +134,7 @@ def test_a_missing_tensor_lists_those_under_the_prefix(folder):
         ([{"rms_norm": {"eps": 0.0}}], "greater than 0"),
     ],
 )
-def test_knobs_are_strict(layers, message):
+def test_settings_are_strict(layers, message):
     with pytest.raises(ValidationError) as caught:
         Stack.Config(layers=layers)
     assert message in str(caught.value)
@@ -223,8 +223,8 @@ def test_a_run_gives_as_many(folder):
     [
         (
             "[linear, swiglu]",
-            "bundle.yaml:6:82: M124 components.projector.config.layers[1]: swiglu has knobs: write "
-            "swiglu: {gate: first} or {gate: second}",
+            "bundle.yaml:6:82: M124 components.projector.config.layers[1]: swiglu has settings: "
+            "write swiglu: {gate: first} or {gate: second}",
         ),
         (
             "[linear, {swiglu: {}}]",
@@ -239,12 +239,12 @@ def test_a_run_gives_as_many(folder):
         ),
         (
             "[{linear: {bias: false}}]",
-            "bundle.yaml:6:74: M124 components.projector.config.layers[0]: linear has no knobs: "
+            "bundle.yaml:6:74: M124 components.projector.config.layers[0]: linear has no settings: "
             "write its name alone",
         ),
     ],
 )
-def test_errors_of_nested_knobs_have_their_place(folder, layers, message, monkeypatch):
+def test_errors_of_nested_settings_have_their_place(folder, layers, message, monkeypatch):
     write(folder, layers)
     monkeypatch.chdir(folder.parent)
     assert message in "\n".join(map(str, composer.check("bundle.yaml").problems))

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from composer.components.mlx.packer import pack_rows
 from composer.core.location import Location
 from composer.formats import Headers
-from composer.formats.packing import PackedModule, Packing
+from composer.formats.packing import ModuleToPack, Packing
 from composer.formats.quantization import Scheme
 from composer.quantization import checkpoint
 from composer.quantization.checkpoint import plan_rewrite, write_checkpoint
@@ -24,7 +24,7 @@ def test_experts_that_are_stored_joined_are_packed_by_themselves(tmp_path, monke
     (tmp_path / "config.json").write_text('{"model_type": "x"}')
     place = Location("repo", "", tmp_path)
     modules = tuple(
-        PackedModule(f"e.{name}_proj", f"lm.e.{name}_proj", "e.gate_up_proj", FOUR, half)
+        ModuleToPack(f"e.{name}_proj", f"lm.e.{name}_proj", "e.gate_up_proj", FOUR, half)
         for half, name in enumerate(("gate", "up"))
     )
     packing = Packing(place, place / "config.json", modules, pack_rows, ())
@@ -50,7 +50,7 @@ def test_what_nothing_reads_is_left_out_and_a_named_file_stays_one(tmp_path):
     save_file({"a.weight": rows, "lm_head.weight": rows}, tmp_path / "lm.safetensors")
     (tmp_path / "config.json").write_text("{}")
     place = Location("repo", "", tmp_path)
-    modules = (PackedModule("a", "a", "a.weight", Scheme(8, 64, "affine")),)
+    modules = (ModuleToPack("a", "a", "a.weight", Scheme(8, 64, "affine")),)
     packing = Packing(
         place / "lm.safetensors", place / "config.json", modules, pack_rows, (),
         frozenset({"lm_head.weight"}),

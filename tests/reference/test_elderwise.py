@@ -99,7 +99,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_one_wrong_knob_is_named(elderwise: Any, name: str) -> None:
+def test_one_wrong_setting_is_named(elderwise: Any, name: str) -> None:
     old, new, stage = WRONG[name]
     text = MANIFEST.replace(old, new)
     assert text != MANIFEST

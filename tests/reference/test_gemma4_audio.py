@@ -109,7 +109,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_one_wrong_knob_is_named(gemma: Any, name: str) -> None:
+def test_one_wrong_setting_is_named(gemma: Any, name: str) -> None:
     old, new, stage = WRONG[name]
     text = gemma.text.replace(old, new)
     assert text != gemma.text

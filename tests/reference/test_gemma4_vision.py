@@ -106,7 +106,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("why", WRONG)
-def test_one_wrong_knob_is_named(gemma: Any, why: str) -> None:
+def test_one_wrong_setting_is_named(gemma: Any, why: str) -> None:
     old, new, stage = WRONG[why]
     if gemma.kind in LARGE and stage == "per_layer":
         pytest.skip("it has no per-layer inputs")

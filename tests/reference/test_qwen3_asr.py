@@ -367,7 +367,7 @@ def test_diff_finds_transformers_the_same(pair: Pair) -> None:
     [("no_minimum", 0.35, "mel"), ("padded", 3.375, "mel"), ("rounded_up", 3.379, "mel"),
      ("mixed", 3.375, "words")],
 )  # fmt: skip
-def test_diff_names_the_stage_of_a_wrong_knob(
+def test_diff_names_the_stage_of_a_wrong_setting(
     pair: Pair, variant: str, seconds: float, stage: str
 ) -> None:
     first = compared(pair, seconds, variant).first

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Spec
 from composer.core.location import Location
-from composer.core.signature import Signature
 
 from ..lora.adapters import AdapterFacts, read_adapters
 from ..lora.pair import layer_projections
@@ -46,8 +46,8 @@ def missing_reasons(decoder: Gemma4Checkpoint, weights: Location) -> dict[str, s
 
 
 def ports_without_per_layer(
-    methods: Mapping[str, Signature], decoder: Gemma4Checkpoint
-) -> dict[str, Signature]:
+    methods: Mapping[str, CallSignature], decoder: Gemma4Checkpoint
+) -> dict[str, CallSignature]:
     """Return the ports of a decoder, without those that its size does not have."""
     missing = set()
     if not decoder.settings.per_layer.value:
@@ -63,7 +63,7 @@ def ports_without_per_layer(
     return found
 
 
-def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]:
+def optional_per_layer(methods: Mapping[str, CallSignature]) -> dict[str, CallSignature]:
     """Return the ports of a decoder that may or may not have per-layer inputs."""
     found = {}
     for name, signature in methods.items():

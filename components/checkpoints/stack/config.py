@@ -1,4 +1,4 @@
-"""What the tensors of a stack do not say: its layers, in order, and their knobs."""
+"""What the tensors of a stack do not say: its layers, in order, and their settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from composer.core.component import ComponentConfig
 
-from .layers import NORMS, PARTS, Entry, Layer, kind_of, knobs_of
+from .layers import NORMS, PARTS, Entry, Layer, kind_of, settings_of
 
 
 class LayerStackConfig(ComponentConfig):
@@ -26,7 +26,7 @@ class LayerStackConfig(ComponentConfig):
     layers: list[Entry] = Field(
         min_length=1,
         max_length=64,
-        description="The layers in order, each a name, or a mapping from a name to its knobs; "
+        description="The layers in order, each a name, or a mapping from a name to its settings; "
         "sizes come from tensors.",
         examples=[["linear", {"swiglu": {"gate": "second"}}, "linear"]],
     )
@@ -74,7 +74,7 @@ class LayerStackConfig(ComponentConfig):
 
     @property
     def kinds(self) -> list[str]:
-        """Return the names of the layers, without their knobs."""
+        """Return the names of the layers, without their settings."""
         return [kind_of(entry) for entry in self.layers]
 
     @property
@@ -91,13 +91,13 @@ class LayerStackConfig(ComponentConfig):
 
     @property
     def steps(self) -> tuple[Layer, ...]:
-        """Return the layers, each with its knobs and its epsilon."""
+        """Return the layers, each with its settings and its epsilon."""
         epsilons = {"layer_norm": self.layer_norm_eps, "rms_norm": self.rms_norm_eps}
         found = []
         for entry, module in zip(self.layers, self.modules, strict=True):
-            kind, knobs = kind_of(entry), knobs_of(entry)
+            kind, settings = kind_of(entry), settings_of(entry)
             eps = epsilons.get(kind, 0.0)
-            if kind in NORMS and knobs:
-                eps = knobs.eps
-            found.append(Layer(kind, module, knobs, eps))
+            if kind in NORMS and settings:
+                eps = settings.eps
+            found.append(Layer(kind, module, settings, eps))
         return tuple(found)

@@ -1,4 +1,4 @@
-"""The layers of a stack: names, and knobs of those that have some."""
+"""The layers of a stack: names, and settings of those that have some."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Pool(ComponentConfig):
 
 
 class Knobbed(ComponentConfig):
-    """One layer with its knobs: a mapping with its name as the only key."""
+    """One layer with its settings: a mapping with its name as the only key."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
@@ -84,10 +84,10 @@ class Knobbed(ComponentConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_knobs(cls, value: Any) -> Any:
+    def _has_settings(cls, value: Any) -> Any:
         for name in PLAIN:
             if name not in NORMS and isinstance(value, dict) and name in value:
-                raise ValueError(f"{name} has no knobs: write its name alone")
+                raise ValueError(f"{name} has no settings: write its name alone")
         return value
 
     @model_validator(mode="after")
@@ -99,8 +99,8 @@ class Knobbed(ComponentConfig):
 
     @property
     def given(self) -> dict[str, Any]:
-        """Return the layers that have knobs here, by name."""
-        return {name: knobs for name, knobs in self if knobs is not None}
+        """Return the layers that have settings here, by name."""
+        return {name: settings for name, settings in self if settings is not None}
 
 
 EXAMPLES = {
@@ -113,11 +113,11 @@ PLAIN = ("layer_norm", "rms_norm", "linear", "silu", "gelu", "gelu_tanh", "relu"
 
 
 def _known(value: Any) -> Any:
-    """Refuse the name of no layer, or of one whose knobs are missing, and say what to write."""
+    """Refuse the name of no layer, or of one whose settings are missing, and say what to write."""
     if not isinstance(value, str) or value in PLAIN:
         return value
     if value in EXAMPLES:
-        raise ValueError(f"{value} has knobs: write {value}: {EXAMPLES[value]}")
+        raise ValueError(f"{value} has settings: write {value}: {EXAMPLES[value]}")
     layers = (*PLAIN, *EXAMPLES)
     if value in ELSEWHERE:
         raise ValueError(ELSEWHERE[value])
@@ -142,7 +142,7 @@ class Layer:
 
     kind: str
     module: str
-    knobs: Any = None
+    settings: Any = None
     eps: float = 0.0
 
     def divides(self) -> bool:
@@ -153,15 +153,15 @@ class Layer:
         """Return how many rows it makes of so many."""
         if not self.divides():
             return count
-        by: int = self.knobs.by
-        if self.knobs.remainder in ("pad", "keep"):
+        by: int = self.settings.by
+        if self.settings.remainder in ("pad", "keep"):
             return -(-count // by)
         return count // by
 
     def width(self, width: int) -> int:
         """Return how wide its rows are, where it has no tensors."""
         if self.kind == "stack_frames":
-            return width * int(self.knobs.by)
+            return width * int(self.settings.by)
         if self.kind in GATED:
             return width // 2
         return width
@@ -175,8 +175,8 @@ def kind_of(entry: Any) -> str:
     return name
 
 
-def knobs_of(entry: Any) -> Any:
-    """Return the knobs of a layer as the config has it, if it has any."""
+def settings_of(entry: Any) -> Any:
+    """Return the settings of a layer as the config has it, if it has any."""
     if isinstance(entry, str):
         return None
     return next(iter(entry.given.values()))

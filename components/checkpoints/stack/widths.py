@@ -45,7 +45,9 @@ class RowWidths:
                 )
             self._change(layer, Fraction(1, 2), f"halved by {layer.kind}")
         elif layer.kind == "stack_frames":
-            self._change(layer, Fraction(layer.knobs.by), f"{layer.knobs.by} rows side by side")
+            self._change(
+                layer, Fraction(layer.settings.by), f"{layer.settings.by} rows side by side"
+            )
 
     def _change(self, layer: Layer, scale: Fraction, words: str) -> None:
         self.scale *= scale

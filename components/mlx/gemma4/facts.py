@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from composer.core.backend import SHORT
+from composer.core.call_signature import CallSignature
 from composer.core.component import Facts, Spec
 from composer.core.location import Location
-from composer.core.signature import Signature
 
 from ...checkpoints.checkpoint import mixed_dtypes
 from ...checkpoints.decoder_facts import decoder_facts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def gemma4_facts(
-    spec: Spec, weights: Location, headers: Headers, methods: Mapping[str, Signature]
+    spec: Spec, weights: Location, headers: Headers, methods: Mapping[str, CallSignature]
 ) -> Facts:
     """Bind D, V, L layers and their width P, and check config and tensors against each other."""
     refuse_gguf(weights, "mlx.gemma4", "onnx.gemma4")

@@ -25,7 +25,7 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.sources.hub import parse_id, settings
     from composer.sources.hub.cache_listing import cached_repositories
     from composer.sources.hub.cache_listing import remove_repository as take_away

@@ -77,7 +77,7 @@ def _weight_bytes(found: CheckResult) -> int:
 
 def _sizes(found: CheckResult) -> list[str]:
     """Print what a bundle with files on the Hub has to fetch, and what it takes in memory."""
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.graph.files import required_files
     from composer.sources.hub import is_downloaded
 

@@ -1,6 +1,6 @@
 """Explain an error, a component, an operator, or a key.
 
-A component's knobs are explained too, nested ones after dots, and the keys of a manifest.
+A component's settings are explained too, nested ones after dots, and the keys of a manifest.
 Without a name, lists the errors.
 
 Example: composer explain W209
@@ -19,7 +19,7 @@ def command(
     name: Annotated[
         str | None,
         typer.Argument(metavar="[NAME]", help="An error's code (W209), a kind of component "
-                       "(audio.log_mel), its method or knob (audio.log_mel.pad), an operator "
+                       "(audio.log_mel), its method or setting (audio.log_mel.pad), an operator "
                        "(scatter) or a key of a manifest (inputs.split).", show_default=False),
     ] = None,
 ) -> None:  # fmt: skip

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def command(
     components: Annotated[
-        bool, typer.Option("--components", help="List the kinds of components and their knobs.")
+        bool, typer.Option("--components", help="List the kinds of components and their settings.")
     ] = False,
     families: Annotated[
         bool,
@@ -96,6 +96,6 @@ def _components(json: bool) -> None:
             continue
         title = each["name"] if "config" in each else f"{each['name']} (operator)"
         echo(f"{title}\n  {each['summary']}")
-        knobs = ", ".join(each.get("config", {}).get("properties", ()))
-        if knobs:
-            echo(f"  knobs: {knobs}")
+        settings = ", ".join(each.get("config", {}).get("properties", ()))
+        if settings:
+            echo(f"  settings: {settings}")

@@ -34,7 +34,7 @@ def command(
     force: Force = False,
     source: Sources = None,
 ) -> None:
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.jobs.lock import lock
 
     with show_progress() as progress:

@@ -91,7 +91,7 @@ def _budget(
 
 def _text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.graph.graph import facts_of
 
     title = bundle.name
@@ -118,7 +118,7 @@ def _text(bundle: Bundle, planned: Plan) -> str:
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     from composer.core import registry
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
 
     known = bundle.checked.components[name]
     placement = bundle.profile.placement(name, known.cls.placement_keys)
@@ -139,8 +139,8 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
 
 
 def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
-    from composer.drawing.text import weight_lines
     from composer.graph.graph import facts_of
+    from composer.graph_drawing.text import weight_lines
 
     for name in planned.nbytes:
         label = f"bits  {name}: "
@@ -150,7 +150,8 @@ def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
 
 
 def _steps(planned: Plan) -> list[str]:
-    from composer.drawing.text import PortTexts, call_text, format_bytes
+    from composer.core.units import format_bytes
+    from composer.graph_drawing.text import PortTexts, call_text
 
     ports = PortTexts(planned.graph)
     heads = []

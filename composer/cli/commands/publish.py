@@ -37,7 +37,7 @@ def command(
     force: Force = False,
     card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
 ) -> None:
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.jobs.publish import prepare_publication, upload_publication
     from composer.publishing.publish import CARD, upload_size
 

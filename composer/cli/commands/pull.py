@@ -37,7 +37,7 @@ def command(
     json: Json = False,
 ) -> None:
     from composer.cli.flags import BundleFlags
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.jobs.pull import pull
     from composer.sources.hub.required_file import total_size
 

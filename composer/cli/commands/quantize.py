@@ -34,7 +34,8 @@ def command(
     ] = 5,
     force: Force = False,
 ) -> None:
-    from composer.drawing.text import format_bytes, weight_lines
+    from composer.core.units import format_bytes
+    from composer.graph_drawing.text import weight_lines
     from composer.jobs.quantize import quantize
 
     with show_progress() as progress:

@@ -40,9 +40,9 @@ def command(
     source: Sources = None,
 ) -> None:
     from composer.checker import check_variant
-    from composer.drawing.mermaid import mermaid
-    from composer.drawing.svg import svg
-    from composer.drawing.tree import tree
+    from composer.graph_drawing.mermaid import mermaid
+    from composer.graph_drawing.svg import svg
+    from composer.graph_drawing.tree import tree
     from composer.sources.resolve import find_bundle
 
     target = OutputFile(output, force) if output else None

@@ -22,7 +22,7 @@ def command(
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    from composer.drawing.text import format_bytes
+    from composer.core.units import format_bytes
     from composer.jobs.lock import verify
 
     with show_progress() as progress:

@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 from composer.formats.audio.container_parts import (
     FrameCount,
-    Layout,
     Part,
+    PartsAndFault,
     truncated_fault,
     unsupported_fault,
 )
@@ -30,7 +30,7 @@ _NAMES = {
 }
 
 
-def find_aiff_parts(file: BinaryIO, size: int) -> Layout:
+def find_aiff_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the samples of an AIFF as one part."""
     common, found = b"", None
     for name, start, length in iter_chunks(file, size, "big"):

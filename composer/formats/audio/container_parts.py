@@ -47,7 +47,7 @@ class AudioFault:
     hint: str = "download it again"
 
 
-Layout = tuple[list[Part], AudioFault | None]
+PartsAndFault = tuple[list[Part], AudioFault | None]
 
 
 def truncated_fault(kind: str, how: str) -> AudioFault:

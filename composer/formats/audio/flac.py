@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.container_parts import FrameCount, Layout, Part, truncated_fault
+from composer.formats.audio.container_parts import FrameCount, Part, PartsAndFault, truncated_fault
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.tags import audio_range, find_all
 
 _STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO, of 34 bytes, comes first
 
 
-def find_flac_parts(file: BinaryIO, size: int) -> Layout:
+def find_flac_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the streams of a FLAC, each decoded to its end, whatever its declared length."""
     first, last = audio_range(file, size)
     found: list[int] = []

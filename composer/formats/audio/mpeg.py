@@ -8,8 +8,8 @@ from typing import BinaryIO
 from composer.formats.audio.container_parts import (
     AudioFault,
     FrameCount,
-    Layout,
     Part,
+    PartsAndFault,
     damaged_fault,
     truncated_fault,
 )
@@ -90,7 +90,7 @@ class _Stream:
     nbytes: int | None = None
 
 
-def find_mpeg_parts(file: BinaryIO, size: int) -> Layout:
+def find_mpeg_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the streams of an MPEG file, each with its actual number of frames."""
     at, stop = audio_range(file, size)
     if at >= size:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from composer.formats.audio.container_parts import (
     AudioFault,
     FrameCount,
-    Layout,
     Part,
+    PartsAndFault,
     damaged_fault,
     truncated_fault,
     unsupported_fault,
@@ -60,7 +60,7 @@ class _Stream:
     ended: bool = False
 
 
-def find_ogg_parts(file: BinaryIO, size: int) -> Layout:
+def find_ogg_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the streams of an Ogg, as far as they are complete and supported."""
     streams: list[_Stream] = []
     fault = _read_pages(file, size, streams)

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from composer.formats.audio import aiff, av_layout, flac, mpeg, ogg, pyav, riff
+from composer.formats.audio import aiff, av_containers, flac, mpeg, ogg, pyav, riff
 from composer.formats.audio.audio_problems import audio_error, check_format
 from composer.formats.audio.channels import Channel, check_channel_choice, mixed_samples
 from composer.formats.audio.container import READABLE, container_of, container_of_pyav, describe
-from composer.formats.audio.container_parts import AudioFault, Layout
+from composer.formats.audio.container_parts import AudioFault, PartsAndFault
 from composer.formats.audio.decoding import decode
 from composer.formats.audio.opening import Encoded, OpenedFile, is_encoded, opened
 from composer.formats.audio.recording import Recording
@@ -21,14 +21,14 @@ from composer.formats.audio.waveform import Audio, Channels
 
 Source = Encoded | tuple[np.ndarray, int] | Audio
 
-LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
+PART_FINDERS: dict[str, Callable[[BinaryIO, int], PartsAndFault]] = {
     "WAV": riff.find_wav_parts,
     "RF64": riff.find_wav_parts,
     "AIFF": aiff.find_aiff_parts,
     "FLAC": flac.find_flac_parts,
     "Ogg": ogg.find_ogg_parts,
     "MP3": mpeg.find_mpeg_parts,
-    **av_layout.LAYOUTS,
+    **av_containers.PART_FINDERS,
 }
 _BLOCK = 2**18
 _HEAD = 4096
@@ -119,7 +119,7 @@ def _decoded(
     if there.size == 0:
         raise audio_error("S482", name, "the file is empty")
     kind = _kind(there.file, there.size, name)
-    parts, fault = LAYOUTS[kind](there.file, there.size)
+    parts, fault = PART_FINDERS[kind](there.file, there.size)
     if fault and not (partial and parts and fault.code != "S481"):
         raise _refusal(name, fault, bool(parts))
     mixer, wrong = decode(kind, parts, name, channel, partial, most, keep)

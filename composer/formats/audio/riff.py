@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 from composer.formats.audio.container_parts import (
     FrameCount,
-    Layout,
     Part,
+    PartsAndFault,
     truncated_fault,
     unsupported_fault,
 )
@@ -56,7 +56,7 @@ _NAMES = {
 }
 
 
-def find_wav_parts(file: BinaryIO, size: int) -> Layout:
+def find_wav_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the samples of a WAV or RF64 as one part."""
     long, form, tag, found = None, b"", 0, None
     for name, start, length in iter_chunks(file, size, "little"):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from composer.components.onnx.graph import Graph
+from composer.core.call_signature import CALL
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
-from composer.core.signature import CALL
 from composer.formats import Headers
 
 CHUNKED = {"chunk": 5, "stride": 2}
@@ -18,8 +18,8 @@ FIXED = {"input_features": {"pad": {"fixed": 30}}}
 
 
 def spec_of(path: Path, config: dict) -> Spec:
-    knobs = Graph.Config.model_validate(config)
-    return Spec("encoder", knobs, weights=Location("repo", f"onnx/{path.name}", path.parents[1]))
+    settings = Graph.Config.model_validate(config)
+    return Spec("encoder", settings, weights=Location("repo", f"onnx/{path.name}", path.parents[1]))
 
 
 def facts_of(path: Path, **config):

@@ -35,7 +35,7 @@ from tests.components.onnx_graphs import encoder
     ),
     (
         {"mask": {"input": "marks"}, "inputs": {"marks": {"layout": "M F"}}},
-        "W265 inputs.marks is the mask, which is filled and takes no knobs\n"
+        "W265 inputs.marks is the mask, which is filled and takes no settings\n"
         "    hint: remove inputs.marks, or mask",
     ),
     (
@@ -96,7 +96,7 @@ def test_config_is_strict(config, why):
         Graph.Config.model_validate(config)
 
 
-def test_every_knob_is_described():
+def test_every_setting_is_described():
     schema = Graph.Config.model_json_schema()
     fields = [*schema["properties"].values()]
     fields += [f for d in schema["$defs"].values() for f in d["properties"].values()]

@@ -7,9 +7,9 @@ import pytest
 
 import composer
 from composer.components.audio.log_mel import LogMel
+from composer.core.call_signature import CALL
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
-from composer.core.signature import CALL
 from composer.formats.audio.waveform import Audio
 from tests.components import onnx_graphs as graphs
 from tests.components.onnx_graph.loading import CHUNKED, FIXED, close, facts_of, load, ports

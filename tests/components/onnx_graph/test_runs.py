@@ -89,7 +89,7 @@ def test_masks_are_filled_from_the_true_length(at, dtype, unit, valid):
     close(found, expected)
 
 
-def test_a_mask_without_its_knob_is_a_port(at):
+def test_a_mask_without_its_setting_is_a_port(at):
     path = encoder(at, mask="bool")
     assert ports(path)[0] == {
         "input_features": f"f32 {MELS} n_frames",

@@ -6,7 +6,7 @@ import re
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from composer.drawing.diagram import Box, graph_diagram
+from composer.graph_drawing.diagram import Box, graph_diagram
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from composer.core.call_signature import CALL
 from composer.core.ports import item_bytes
-from composer.core.signature import CALL
+from composer.core.units import format_bytes
 from composer.core.weight_group import WeightGroup, bits_per_weight
 from composer.graph.dims import Length
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph, Node
-
-UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
-
-def format_bytes(nbytes: int) -> str:
-    """Return bytes as people read them: 12.3 MB."""
-    for scale, unit in UNITS:
-        if nbytes >= 0.9995 * scale:
-            digits = 3 if nbytes < 1000 * scale else 6
-            return f"{nbytes / scale:.{digits}g} {unit}"
-    return f"{nbytes} B"
 
 
 def call_text(node: Node) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from composer.core import registry
 from composer.core.xml import allowed_in_xml
-from composer.drawing.diagram import Box, Diagram, graph_diagram
-from composer.drawing.layout import Layout, Point, lay_out
+from composer.graph_drawing.diagram import Box, Diagram, graph_diagram
+from composer.graph_drawing.layout import Layout, Point, lay_out
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked

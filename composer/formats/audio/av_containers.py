@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 from composer.formats.audio.container_parts import (
     AudioFault,
-    Layout,
     Part,
+    PartsAndFault,
     damaged_fault,
     truncated_fault,
     unsupported_fault,
@@ -24,7 +24,7 @@ MOST = 2_000_000  # boxes, chunks or frames: more than six hours have
 EMPTY_FRAMES = (14, 15)  # a lost one, and one without speech
 
 
-def layout(kind: str, file: BinaryIO, size: int) -> Layout:
+def find_av_parts(kind: str, file: BinaryIO, size: int) -> PartsAndFault:
     """Return a file as one part, which PyAV decodes, and its fault where it is not whole."""
     fault = CHECKS[kind](file, size)
     return [Part(SplicedFile(file, [(0, size)]), by_av=kind)], fault
@@ -150,4 +150,4 @@ CHECKS: dict[str, Callable[[BinaryIO, int], AudioFault | None]] = {
     "ADTS": _adts,
     "CAF": _caf,
 }
-LAYOUTS = {kind: partial(layout, kind) for kind in CHECKS}
+PART_FINDERS = {kind: partial(find_av_parts, kind) for kind in CHECKS}

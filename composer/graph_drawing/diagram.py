@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from composer.core.signature import OUT
-from composer.drawing.text import PortTexts
+from composer.core.call_signature import OUT
+from composer.graph_drawing.text import PortTexts
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph

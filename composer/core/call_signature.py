@@ -38,7 +38,7 @@ class Derived:
 
 
 @dataclass(frozen=True)
-class Signature:
+class CallSignature:
     """The ports of one method: inputs by name (alternatives), options, and outputs by name.
 
     `lengths` are the symbols of outputs that follow from those of inputs. `option_rules` are rules
@@ -75,7 +75,7 @@ class Signature:
             names[out] = node if out == OUT else f"{node}.{out}"
         return names
 
-    def with_items(self, name: str, count: int) -> Signature:
+    def with_items(self, name: str, count: int) -> CallSignature:
         """Return the signature of a call with `count` values for an input that takes several.
 
         A symbol that stands nowhere else is each value's own: `N D ...` gives `N D` to each.
@@ -165,7 +165,7 @@ def signature_of(
     returns: str | Mapping[str, str],
     streams: bool = False,
     converts: bool = False,
-) -> Signature:
+) -> CallSignature:
     """Read the ports of a function, and its options from its keyword-only parameters.
 
     One whose type is a dataclass stands for the options that are its fields. An input that ends in
@@ -190,7 +190,7 @@ def signature_of(
             rules.append(group.json_schema_rules)
     if isinstance(returns, str):
         returns = {OUT: returns}
-    return Signature(
+    return CallSignature(
         inputs={name: parse_ports(text.removesuffix(MANY)) for name, text in inputs.items()},
         returns={name: parse_port(text) for name, text in returns.items()},
         optional=frozenset(optional),

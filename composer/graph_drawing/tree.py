@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from composer.core.signature import OUT
-from composer.drawing.text import PortTexts, call_text, format_bytes, weight_lines
+from composer.core.call_signature import OUT
+from composer.core.units import format_bytes
+from composer.graph_drawing.text import PortTexts, call_text, weight_lines
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
