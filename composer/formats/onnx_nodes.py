@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.cycles import NodeNames, cyclic_names
 from composer.formats.file_problems import FileProblems, join_names, show
 from composer.formats.onnx_call import NodeCall
 from composer.formats.onnx_costs import Costs, WorkLimits, inlined_node_count
@@ -65,15 +65,6 @@ MOVES = frozenset(
     "Cast Concat Flatten Gather GatherND Identity Reshape Shape Size Slice Split Squeeze Transpose"
     " Unsqueeze".split()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NodeNames:
-    """A node's inputs, including outer names that its subgraphs read, and its outputs."""
-
-    name: str
-    inputs: frozenset[str]
-    outputs: tuple[str, ...]
 
 
 class GraphWalker:
@@ -223,21 +214,7 @@ class GraphWalker:
         return NodeCall(name, parts["op"], inputs, integers, value, equation)
 
     def _acyclic(self, nodes: list[NodeNames], producer: dict[str, int]) -> None:
-        dependencies = []
-        for node in nodes:
-            dependencies.append({producer[name] for name in node.inputs if name in producer})
-        readers: dict[int, list[int]] = {}
-        for number, needed in enumerate(dependencies):
-            for other in needed:
-                readers.setdefault(other, []).append(number)
-        remaining = [len(needed) for needed in dependencies]
-        ready = [number for number, count in enumerate(remaining) if not count]
-        while ready:
-            for reader in readers.get(ready.pop(), ()):
-                remaining[reader] -= 1
-                if not remaining[reader]:
-                    ready.append(reader)
-        cyclic = [nodes[number].name for number, count in enumerate(remaining) if count]
+        cyclic = cyclic_names(nodes, producer)
         if len(cyclic) == 1:
             self._wrong("S446", f"{join_names(cyclic)} depends on its own output")
         elif cyclic:
