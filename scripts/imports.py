@@ -12,8 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Each level imports only from those above it and from itself; packages of a level not one another.
-# PLANNED are packages that do not exist yet, and have their level already.
-PLANNED: set[str] = set()
 LEVELS = (
     {"core"},
     {"formats"},

@@ -11,7 +11,6 @@ import pytest
 from scripts.imports import (
     COMPONENTS,
     LEVELS,
-    PLANNED,
     ROOT,
     edges,
     files,
@@ -48,11 +47,10 @@ def test_every_module_has_a_level():
     assert [name for name in own - roots if level(name) is None] == []
 
 
-def test_every_level_is_of_packages_that_exist_or_are_planned():
+def test_every_level_is_of_packages_that_exist():
     for folder, levels in (("composer", LEVELS), ("components", COMPONENTS)):
         for name in set().union(*levels):
-            exists = (ROOT / folder / name / "__init__.py").exists()
-            assert exists != (name in PLANNED), name
+            assert (ROOT / folder / name / "__init__.py").exists(), name
 
 
 def test_arrows_point_one_way():

@@ -16,7 +16,7 @@ from ..folder import optional_config
 from ..gemma4.towers import own_tensors
 from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
-from .settings import Settings, check_flag, read_settings, settings
+from .settings import Settings, check_flag, expected_settings, read_settings
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -53,13 +53,13 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     layers = count_layers(own, layout.LAYER_NUMBER)
     clipped = any(name.endswith(".input_min") for name in own)
     standardized = any(name in own for name in layout.STANDARDIZED)
-    wanted = dict(layout.tensors(layers, clipped=clipped, standardized=standardized))
+    wanted = dict(layout.tensor_shapes(layers, clipped=clipped, standardized=standardized))
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
     dtype = checker.precision(spec.dtype)
     known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
     _relate(checker, known)
-    checker.configure(settings(file, vision), known)
+    checker.configure(expected_settings(file, vision), known)
     check_flag(checker, file, vision, "use_clipped_linears", clipped, "input_min of a layer")
     check_flag(checker, file, vision, "standardize", standardized, f"{layout.TOWER}std_scale")
     found = read_settings(checker, file, vision)

@@ -48,7 +48,7 @@ LABELS = {
 LAYER_NUMBER = re.compile(r"vision_tower\.encoder\.layers\.(\d{1,3})\.")
 
 
-def tensors(layers: int, *, clipped: bool, standardized: bool) -> Iterator[tuple[str, str]]:
+def tensor_shapes(layers: int, *, clipped: bool, standardized: bool) -> Iterator[tuple[str, str]]:
     """Name every tensor with its sizes."""
     yield from BEFORE.items()
     for number in range(layers):

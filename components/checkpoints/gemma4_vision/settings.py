@@ -76,7 +76,7 @@ def read_settings(checker: LayoutChecker, file: Location, vision: Mapping[str, A
     )
 
 
-def settings(file: Location, vision: Mapping[str, Any]) -> Iterator[ExpectedSetting]:
+def expected_settings(file: Location, vision: Mapping[str, Any]) -> Iterator[ExpectedSetting]:
     """Return the settings of a `vision_config` that the tensors are checked against."""
     for key, value in vision.items():
         if key in SIZES or key in FIXED:
