@@ -4,9 +4,9 @@ from composer.core.safe_path import leave_working_folder
 
 leave_working_folder("composer")  # before any import that a module there could stand in for
 
-from composer.core.telemetry import disable_telemetry  # noqa: E402
+from composer.core.telemetry import disable_library_telemetry  # noqa: E402
 
-disable_telemetry()  # before any import of a library that reports its users
+disable_library_telemetry()  # before any import of a library that reports its users
 
 from functools import cache  # noqa: E402
 from importlib import import_module  # noqa: E402
@@ -80,7 +80,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.runtime.profile import Profile as Profile
     from composer.runtime.profile import read_profile as read_profile
     from composer.runtime.result import Result as Result
-    from composer.runtime.stream import Stream as Stream
+    from composer.runtime.stream import RunStream as RunStream
 
 
 @cache

@@ -75,7 +75,7 @@ def missing_key(rng: random.Random, data: Data) -> Any:
 WRONG = [None, True, 3, -1, 0.5, "3", "yes", "", [], [1], {}, {"a": 1}, ["a"]]
 
 
-def wrong_type(rng: random.Random, data: Data) -> Any:
+def wrong_type_fault(rng: random.Random, data: Data) -> Any:
     at = pick(rng, data, lambda at, value: True)
     if at is None:
         return None
@@ -186,7 +186,7 @@ def both_forms(rng: random.Random, data: Data) -> Any:
 
 
 KINDS = (
-    misspelt_key, missing_key, wrong_type, number_out_of_range, unknown_key,
+    misspelt_key, missing_key, wrong_type_fault, number_out_of_range, unknown_key,
     key_in_the_wrong_place, wrong_name, wrong_text, wrong_setting, wrong_option, both_forms,
 )  # fmt: skip
 

@@ -160,7 +160,7 @@ def test_what_the_guide_names_is_there():
 
 
 def test_the_schema_and_the_lists_know_what_a_package_adds(package):
-    kinds = bundle_schema()["$defs"]["ComponentModel"]["properties"]["use"]["anyOf"]
+    kinds = bundle_schema()["$defs"]["ComponentFields"]["properties"]["use"]["anyOf"]
     assert {"const": "example.gain", "description": "Make features louder."} in kinds
     assert "example.gain" not in schema_text(shipped=True)
     assert "- decibels: float = 0.0, -60 to 60. gain" in composer.explain("example.gain")

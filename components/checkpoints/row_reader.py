@@ -11,7 +11,7 @@ import numpy as np
 from composer.core.backend import widen
 
 from . import affine, affine_packing, ggml_blocks, microscaled
-from .gguf.stored_forms import InterleavedRows, RaisedByOne
+from .gguf.stored_forms import InterleavedRotaryRows, RaisedByOne
 from .modules import Module
 from .packing import PARTS
 from .watched_file import WatchedFile
@@ -24,7 +24,7 @@ STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4",
 PACKED_PARTS: Mapping[str, Callable[..., Any]] = {
     "codes": ggml_blocks.packed_codes,
     "scales": ggml_blocks.packed_scales,
-    "residual_offset": ggml_blocks.packed_offsets,
+    "residual_offset": ggml_blocks.middle_code_values,
 }
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
@@ -58,11 +58,13 @@ class RowReader:
     def _raw(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return the bytes of rows, uint8 [N, bytes of a row]."""
         width = tensor.nbytes // max(tensor.shape[0], 1)
-        if isinstance(tensor, InterleavedRows):
+        if isinstance(tensor, InterleavedRotaryRows):
             return self._separated(tensor, start, end, width)
         return self._read(tensor, start, end, width)
 
-    def _separated(self, tensor: InterleavedRows, start: int, end: int, width: int) -> np.ndarray:
+    def _separated(
+        self, tensor: InterleavedRotaryRows, start: int, end: int, width: int
+    ) -> np.ndarray:
         """Return rows in the checkpoint's order: the halves of each head one after the other."""
         size = tensor.head_dim
         first, last = start // size * size, -(-end // size) * size

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 
-def tokenizer_of(spec: Spec, headers: Headers) -> Location:
+def tokenizer_location(spec: Spec, headers: Headers) -> Location:
     """Return where a component's tokenizer is: by `files`, or beside its weights.
 
     A GGUF file has one in itself, which counts where no tokenizer.json lies beside it.

@@ -15,7 +15,7 @@ from ..checkpoints.folder import open_folder
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import mrope_problems, without_mrope
 from .config.conversion import MlxConfig, convert_config
-from .mlx_lm_support import mlx_lm_folder, module_name_of, unsupported_problem
+from .mlx_lm_support import mlx_lm_folder, mlx_lm_module_name, unsupported_problem
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -52,7 +52,7 @@ def read_checkpoint(
     mlx_config = MlxConfig(config)
     package = mlx_lm_folder()
     if not problems and package is not None:
-        models, name = package / "models", module_name_of(config)
+        models, name = package / "models", mlx_lm_module_name(config)
         stored = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
         mlx_config = convert_config(without_mrope(config), models, name, stored, ignore)
         file = location / "config.json"

@@ -8,7 +8,7 @@ from typing import Any
 from composer.formats.quantization import Scheme
 
 from .loader import quantize_arguments
-from .matmul import on_cpu, product, to_float32_on_cpu, uses_numpy
+from .matmul import multiplies_with_numpy, product, runs_on_cpu, to_float32_on_cpu
 
 Weights = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def packed_linear(weights: Weights, name: str, x: Any, scheme: Scheme) -> Any:
     """
     import mlx.core as mx
 
-    if uses_numpy():
+    if multiplies_with_numpy():
         return _affine(x, dequantized(weights, name, scheme), weights.get(f"{name}.bias"))
     (wide,) = to_float32_on_cpu(x)
     scales, biases = weights[f"{name}.scales"], weights.get(f"{name}.biases")
@@ -54,7 +54,7 @@ def _affine(x: Any, weight: Any, bias: Any = None) -> Any:
     """Map rows [N, in] by a weight [out, in] and a bias [out], rounded once."""
     import mlx.core as mx
 
-    if bias is not None and not on_cpu():
+    if bias is not None and not runs_on_cpu():
         return mx.addmm(bias, x, weight.T)
     y = product(x, weight.T)
     if bias is not None:

@@ -34,7 +34,7 @@ from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.packed_modules import packing_of
 from ..checkpoints.tied_head import require_equal_head
-from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
 from . import loader, packer
@@ -42,7 +42,7 @@ from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
 from .lora import Adapters
-from .mlx_lm_support import EMBEDS, module_name_of
+from .mlx_lm_support import EMBEDS, mlx_lm_module_name
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 TESTED = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 
 
-class LmConfig(ComponentConfig):
+class MlxLmConfig(ComponentConfig):
     """An author's settings for a checkpoint."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
@@ -71,7 +71,7 @@ class LanguageModel(Component, name="mlx.lm"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"device", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
-    Config = LmConfig
+    Config = MlxLmConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -81,7 +81,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         ignore, prefix, head = _checkpoint_options(spec)
         checkpoint = read_checkpoint(spec.weights, headers, ignore, prefix, head)
-        tokenizer = tokenizer_of(spec, headers)
+        tokenizer = tokenizer_location(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         if faults := find_tensor_problems(checkpoint, checkpoint.config, ignore):
             raise ComposerError(faults)
@@ -118,7 +118,7 @@ class LanguageModel(Component, name="mlx.lm"):
         device = device_of(placement)
         headers = Headers()
         checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
-        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        tokenizer = read_tokenizer(tokenizer_location(spec, headers))
         adapters = read_decoder_adapters(spec, headers, checkpoint)
         recipe, _ = _recipe(spec, checkpoint)
         require_unchanged(facts)
@@ -127,7 +127,7 @@ class LanguageModel(Component, name="mlx.lm"):
             model = loader.load_model(checkpoint, spec.dtype, recipe)
             room = placement.get("cache_gb")
             component = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype, room)
-            if module_name_of(checkpoint.config) not in TESTED:
+            if mlx_lm_module_name(checkpoint.config) not in TESTED:
                 component.check_embedding_convention()
         return component
 
@@ -238,7 +238,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
 def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str, bool]:
     config = spec.config
-    if not isinstance(config, LmConfig):
+    if not isinstance(config, MlxLmConfig):
         return (), "", True
     return config.ignore, config.prefix, config.head
 

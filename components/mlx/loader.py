@@ -19,7 +19,7 @@ from ..checkpoints.rope import DERIVED
 from .dtypes import mlx_dtype as to_dtype
 from .mlx_lm_package import model_module
 from .mlx_lm_patches import add_ids, add_window
-from .mlx_lm_support import module_name_of
+from .mlx_lm_support import mlx_lm_module_name
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -125,7 +125,7 @@ def quantize_arguments(scheme: Scheme) -> dict[str, Any]:
 def build_model(checkpoint: MlxCheckpoint) -> Any:
     """Build mlx-lm's model for a config, without computing its weights."""
     config = dict(checkpoint.mlx_config.config)
-    name = module_name_of(config)
+    name = mlx_lm_module_name(config)
     module = model_module(name)
     try:
         model = module.Model(module.ModelArgs.from_dict(config))
@@ -137,7 +137,7 @@ def build_model(checkpoint: MlxCheckpoint) -> Any:
             )
         ) from error
     add_window(model, checkpoint.mlx_config.window)
-    if checkpoint.mlx_config.counts_ids:
+    if checkpoint.mlx_config.takes_length_from_ids:
         add_ids(model)
     return model
 

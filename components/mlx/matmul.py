@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 
-def uses_numpy() -> bool:
+def multiplies_with_numpy() -> bool:
     """Return whether products use NumPy: on Linux CPUs, where MLX has no fast BLAS."""
-    return sys.platform == "linux" and on_cpu()
+    return sys.platform == "linux" and runs_on_cpu()
 
 
-def on_cpu() -> bool:
+def runs_on_cpu() -> bool:
     """Return whether the device is a CPU."""
     import mlx.core as mx
 
@@ -29,7 +29,7 @@ def to_float32_on_cpu(*values: Any) -> tuple[Any, ...]:
     """Convert values to float32 on a CPU; return them unchanged elsewhere."""
     import mlx.core as mx
 
-    if not on_cpu():
+    if not runs_on_cpu():
         return values
     return tuple(value.astype(mx.float32) for value in values)
 
@@ -39,7 +39,7 @@ def product(a: Any, b: Any) -> Any:
     import mlx.core as mx
 
     a, b = to_float32_on_cpu(a, b)
-    if uses_numpy():
+    if multiplies_with_numpy():
         return mx.array(np.asarray(a) @ np.asarray(b))
     return a @ b
 
@@ -49,7 +49,7 @@ def convolve(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
     import mlx.core as mx
 
     x, weight = to_float32_on_cpu(x, weight)
-    if not uses_numpy():
+    if not multiplies_with_numpy():
         return mx.conv_general(x, weight, stride=stride, padding=padding)
     space = len(weight.shape) - 2
     padded = np.pad(np.asarray(x), [(0, 0), *[(padding, padding)] * space, (0, 0)])
@@ -66,7 +66,7 @@ def attention(q: Any, k: Any, v: Any, scale: float) -> Any:
     import mlx.core as mx
 
     q, k, v = to_float32_on_cpu(q, k, v)
-    if not uses_numpy():
+    if not multiplies_with_numpy():
         out: Any = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)
         return out[0]
     found = []

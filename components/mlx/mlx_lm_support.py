@@ -73,7 +73,7 @@ def unsupported_problem(config: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def module_name_of(config: Mapping[str, Any]) -> str:
+def mlx_lm_module_name(config: Mapping[str, Any]) -> str:
     """Return the module of the installed mlx-lm that runs a config."""
     package = mlx_lm_folder()
     assert package is not None, "mlx.lm needs mlx-lm"

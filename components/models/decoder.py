@@ -22,7 +22,7 @@ from ..checkpoints.config_keys.key_positions import with_key_positions, with_pla
 from ..checkpoints.folder import open_folder
 from ..checkpoints.modules import Module, read_modules
 from .blocks import Array, DecoderBlocks
-from .decoder_config import DecoderConfig
+from .decoder_config import DecoderConfigReader
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -41,7 +41,7 @@ class Architecture:
     """
 
     model_types: tuple[str, ...]
-    read_settings: Callable[[DecoderConfig], Any]
+    read_settings: Callable[[DecoderConfigReader], Any]
     tensors: Callable[[Any], Iterable[Shape]]
     forward: Callable[[DecoderBlocks, Any, Array], Array]
 
@@ -179,7 +179,7 @@ def read_decoder(
         raise ComposerError(_unknown(kind, checkpoint))
     tied = f"{HEAD}.weight" not in checkpoint.tensors
     table = checkpoint.table
-    config = DecoderConfig(values, table.width, table.rows, tied, spec.config.ignore)
+    config = DecoderConfigReader(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)
     config.check_unread()
     problems = list(with_key_positions(checkpoint.file, headers, config.problems, folder.keys))
@@ -213,7 +213,8 @@ def find_tensor_problems(
     if architecture is None or not affine:
         return []
     tied = f"{HEAD}.weight" not in checkpoint.tensors
-    config = DecoderConfig(values, checkpoint.table.width, checkpoint.table.rows, tied, ignore)
+    table = checkpoint.table
+    config = DecoderConfigReader(values, table.width, table.rows, tied, ignore)
     settings = architecture.read_settings(config)
     if config.problems:
         return []

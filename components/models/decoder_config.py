@@ -14,7 +14,7 @@ from ..checkpoints.config_keys import rotary
 from ..checkpoints.config_keys.key_positions import Placed
 from ..checkpoints.config_keys.meaning import unread_keys
 from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, RopeRules, max_positions
-from ..checkpoints.config_keys.window import KEYS, AttentionWindow, read_window
+from ..checkpoints.config_keys.window import KEYS, AttentionWindow, read_sliding_window
 from .rotary import Llama3RopeScaling, Rotary, YarnScaling
 
 CHECKED = frozenset(  # by the checkpoint, against its tensors
@@ -22,7 +22,7 @@ CHECKED = frozenset(  # by the checkpoint, against its tensors
 )
 
 
-class DecoderConfig:
+class DecoderConfigReader:
     """The keys of a config.json, with the sizes that the tensors show.
 
     Every key that is asked for counts as read. Whatever is wrong is added to `problems`, and a
@@ -117,7 +117,7 @@ class DecoderConfig:
     def window(self, num_layers: int) -> tuple[int | None, ...]:
         """Return how many rows a row of each layer sees, None for all of them."""
         self.read |= KEYS
-        found = read_window(self.values, self.kind, num_layers)
+        found = read_sliding_window(self.values, self.kind, num_layers)
         if isinstance(found, AttentionWindow):
             return tuple(found.size if sliding else None for sliding in found.sliding)
         if found is not None:

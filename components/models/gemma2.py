@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ..checkpoints.config_keys.window import FULL, SLIDING
 from .decoder import Architecture
-from .decoder_config import DecoderConfig
+from .decoder_config import DecoderConfigReader
 from .gemma3 import Gemma3Settings, forward, listed_types, read_common_settings, tensors
 
 
-def read_settings(config: DecoderConfig) -> Gemma3Settings:
+def read_settings(config: DecoderConfigReader) -> Gemma3Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
     rotary = config.rotary(config.count("head_dim", 256))
     return read_common_settings(
@@ -24,14 +24,14 @@ def read_settings(config: DecoderConfig) -> Gemma3Settings:
     )
 
 
-def _read_bound(config: DecoderConfig, key: str, default: float) -> float | None:
+def _read_bound(config: DecoderConfigReader, key: str, default: float) -> float | None:
     """Return a bound; a key that is null sets none, one that is absent has the default."""
     if key in config.values and config.value(key) is None:
         return None
     return config.real(key, default)
 
 
-def _read_layer_types(config: DecoderConfig) -> list[str]:
+def _read_layer_types(config: DecoderConfigReader) -> list[str]:
     """Return the type of each layer: as listed, or every other one with a window."""
     num_layers = config.count("num_hidden_layers")
     types = config.value("layer_types")

@@ -12,7 +12,7 @@ from ..checkpoints.config_keys.window import FULL, SLIDING
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
-from .decoder_config import DecoderConfig
+from .decoder_config import DecoderConfigReader
 from .rotary import Rotary
 
 GELU_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
@@ -39,7 +39,7 @@ class Gemma3Settings:
     logit_cap: float | None
 
 
-def read_settings(config: DecoderConfig) -> Gemma3Settings:
+def read_settings(config: DecoderConfigReader) -> Gemma3Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
     rotaries = _read_rotaries(config, config.count("head_dim", 256))
     logit_cap = None
@@ -50,7 +50,7 @@ def read_settings(config: DecoderConfig) -> Gemma3Settings:
 
 
 def read_common_settings(
-    config: DecoderConfig,
+    config: DecoderConfigReader,
     kinds: Iterable[str],
     rotaries: Mapping[str, Rotary],
     *,
@@ -85,7 +85,7 @@ def read_common_settings(
     )
 
 
-def _read_layer_types(config: DecoderConfig) -> list[str]:
+def _read_layer_types(config: DecoderConfigReader) -> list[str]:
     """Return the type of each layer: as listed, or every sixth without a window."""
     num_layers = config.count("num_hidden_layers")
     pattern = config.count("sliding_window_pattern", 6)
@@ -97,7 +97,7 @@ def _read_layer_types(config: DecoderConfig) -> list[str]:
     return listed_types(config, types, num_layers)
 
 
-def listed_types(config: DecoderConfig, types: Sequence[str], num_layers: int) -> list[str]:
+def listed_types(config: DecoderConfigReader, types: Sequence[str], num_layers: int) -> list[str]:
     """Return the types that a config lists; report a list that does not name one for each layer."""
     if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
         message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
@@ -106,7 +106,7 @@ def listed_types(config: DecoderConfig, types: Sequence[str], num_layers: int) -
     return list(types)
 
 
-def _read_rotaries(config: DecoderConfig, head_dim: int) -> dict[str, Rotary]:
+def _read_rotaries(config: DecoderConfigReader, head_dim: int) -> dict[str, Rotary]:
     """Return how positions turn in layers of each type."""
     local = config.real("rope_local_base_freq", 1e4)
     if config.value("rope_parameters") is not None and "" in config.rules:

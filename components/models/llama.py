@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
-from .decoder_config import DecoderConfig
+from .decoder_config import DecoderConfigReader
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LlamaSettings:
     mlp_bias: bool
 
 
-def read_settings(config: DecoderConfig) -> LlamaSettings:
+def read_settings(config: DecoderConfigReader) -> LlamaSettings:
     """Read what a network of these kinds needs."""
     config.require("hidden_act", "silu", "swish")
     num_layers = config.count("num_hidden_layers")

@@ -11,7 +11,7 @@ from composer.core.ports import FLOATS
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 
-from .graph_config import GraphConfig
+from .graph_config import OnnxGraphConfig
 from .graph_contract import ContractTensor, Dim, GraphContract, shape_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CARRIED = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "
 MASKS = ("bool", "i64", "i32", "f32", "f16")
 
 
-def check_config(signature: OnnxSignature, config: GraphConfig) -> GraphContract:
+def check_config(signature: OnnxSignature, config: OnnxGraphConfig) -> GraphContract:
     """Check the config against the file; raise ComposerError with all that does not fit."""
     return _ConfigCheck(signature, config).contract()
 
@@ -29,7 +29,7 @@ def check_config(signature: OnnxSignature, config: GraphConfig) -> GraphContract
 @dataclass
 class _ConfigCheck:
     signature: OnnxSignature
-    config: GraphConfig
+    config: OnnxGraphConfig
 
     def __post_init__(self) -> None:
         self.problems = Problems(place=Place(str(self.signature.file)))

@@ -37,12 +37,12 @@ from ..checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.row_reader import EmbeddingRows
 from ..checkpoints.tied_head import require_equal_head
-from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
 from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer, rows_ahead
 from .lm.decoder import EMBEDS, OnnxDecoder
-from .lm.precision import ActivationConfig, unsupported_precision
+from .lm.precision import ActivationPrecision, unsupported_precision
 from .lora import Adapters
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"providers", "threads", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
-    Config = ActivationConfig
+    Config = ActivationPrecision
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -72,7 +72,7 @@ class Gemma4(Component, name="onnx.gemma4"):
             return Facts(unknown=True, methods=optional_per_layer(cls.methods))
         decoder, found, more = _read(spec, headers)
         checkpoint = decoder.checkpoint
-        tokenizer = tokenizer_of(spec, headers)
+        tokenizer = tokenizer_location(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         adapters = adapters_of(spec, headers, decoder)
         notes = (*decoder.notes, *end, *more)
@@ -99,7 +99,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
         decoder, found, _ = _read(spec, headers)
-        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        tokenizer = read_tokenizer(tokenizer_location(spec, headers))
         adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
         require_equal_head(found.checkpoint)

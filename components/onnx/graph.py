@@ -19,7 +19,7 @@ from composer.core.ports import FLOATS
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .config_check import check_config
 from .file_precision import conversion, converted, converted_nbytes, precision_problems
-from .graph_config import GraphConfig
+from .graph_config import OnnxGraphConfig
 from .graph_contract import ContractTensor, GraphContract
 from .ports import contract_ports, float_dtype, output_names
 from .session import Session, describe_feeds, fail
@@ -66,7 +66,7 @@ class Graph(Component, name="onnx.graph"):
     requires = frozenset({"weights"})
     accepts = frozenset({"precision"})
     placement_keys = frozenset({"providers", "threads", "time_limit", "child_memory_gb"})
-    Config = GraphConfig
+    Config = OnnxGraphConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:

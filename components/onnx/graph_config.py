@@ -134,7 +134,7 @@ class RowCount(ComponentConfig):
         return f"{whole} + {rest} = {self.count(frames)}"
 
 
-class GraphConfig(ComponentConfig):
+class OnnxGraphConfig(ComponentConfig):
     """What the file cannot say."""
 
     batch: Literal["auto", "leading", "inputs", "none"] = Field(

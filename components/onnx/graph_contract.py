@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .graph_config import GraphConfig, InputConfig, MaskConfig, RowCount
+from .graph_config import InputConfig, MaskConfig, OnnxGraphConfig, RowCount
 
 Dim = int | str | None
 
@@ -65,7 +65,7 @@ class GraphContract:
     file: str
     inputs: Mapping[str, ContractTensor]
     outputs: Mapping[str, ContractTensor]
-    config: GraphConfig
+    config: OnnxGraphConfig
     mask_of: str | None = None
     rows_of: str | None = None
     rows_output: str | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .library import onnxruntime, run_options, session_options
-from .memory import freeing_load
+from .memory import release_memory_after_load
 
 Form = tuple[str, str, tuple[Any, ...]]  # a tensor's name, type and shape, as ONNX Runtime has them
 
@@ -23,7 +23,7 @@ class LocalGraph:
     """A loaded graph."""
 
     def __init__(self, path: Path, threads: int | None, providers: Sequence[str]) -> None:
-        with freeing_load():
+        with release_memory_after_load():
             self.session: Any = onnxruntime().InferenceSession(
                 str(path), session_options(threads), providers=list(providers)
             )

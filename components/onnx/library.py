@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from composer.core.telemetry import disable_telemetry
+from composer.core.telemetry import disable_library_telemetry
 
 # It is in the wheels, and sends what it is given to a server.
 REMOTE = "AzureExecutionProvider"
@@ -19,7 +19,7 @@ def onnxruntime() -> Any:
     Its environment variable must be set before; the call only ends what a process that imported
     the library earlier, by itself, has begun.
     """
-    disable_telemetry()
+    disable_library_telemetry()
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()

@@ -19,7 +19,7 @@ _loading = Lock()
 
 
 @contextmanager
-def freeing_load() -> Iterator[None]:
+def release_memory_after_load() -> Iterator[None]:
     """Load one model at a time, with each large block of it mapped apart.
 
     ONNX Runtime frees each weight once it is packed. glibc would serve such blocks from its heap,

@@ -104,18 +104,18 @@ def _named_language(meta: str) -> str:
     return ""
 
 
-def cut_repetitions(text: str, limit: int, last: int | None = None) -> str:
+def cut_repetitions(text: str, limit: int, last_start: int | None = None) -> str:
     """Cut repetitions: one character more than `limit` times, or a pattern `limit` times.
 
-    Patterns have 1 to 20 characters, the shortest that repeats is taken, and one that starts after
-    `last`, which is 2 * limit characters before the end, stays, as in the model's own package.
+    Patterns have 1 to 20 characters, and the shortest that repeats is taken. One that starts after
+    `last_start`, 2 * limit characters before the end, stays, as in the model's own package.
     """
     text = _cut_characters(text, limit)
-    if last is None:
-        last = len(text) - 2 * limit
+    if last_start is None:
+        last_start = len(text) - 2 * limit
 
     def cut(match: re.Match[str]) -> str:
-        return match[1] if match.start() <= last else match[0]
+        return match[1] if match.start() <= last_start else match[0]
 
     pattern = rf"(.{{1,{MAX_PATTERN}}}?)\1{{{limit - 1},}}"
     return re.sub(pattern, cut, text, flags=re.DOTALL)

@@ -38,7 +38,7 @@ def units(text: str) -> list[Unit]:
             open_word = False
             continue
         ideograph = is_ideograph(char)
-        if not (ideograph or is_kept(char)):
+        if not (ideograph or is_word_character(char)):
             touches = bool(found) and found[-1].end == at
             if touches and opened is None:
                 found[-1] = replace(found[-1], end=at + 1)
@@ -61,7 +61,7 @@ def is_ideograph(char: str) -> bool:
     return any(first <= ord(char) <= last for first, last in IDEOGRAPHS)
 
 
-def is_kept(char: str) -> bool:
+def is_word_character(char: str) -> bool:
     """Return whether a character is spoken: a letter, a number, or an apostrophe."""
     return char == "'" or unicodedata.category(char)[0] in "LN"
 

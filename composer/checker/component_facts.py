@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from composer.checker.backend_choice import ALL, Candidate, candidates
-from composer.checker.options import option_instead
+from composer.checker.options import suggested_option
 from composer.checker.packages import install_hint
 from composer.checker.problem_places import with_manifest_place
 from composer.core import registry
@@ -201,7 +201,7 @@ class _Describer:
             findings = validation_faults(error, cls.Config, at)
             for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
-                hint = option_instead(cls, str(found.path[-1])) or found.hint
+                hint = suggested_option(cls, str(found.path[-1])) or found.hint
                 self.problems.add(Problem(found.code, found.message, place, hint=hint))
             return None
 

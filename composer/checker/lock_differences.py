@@ -17,8 +17,8 @@ from composer.sources.lock.entries import (
     BundleLock,
     FileEntry,
     LockedComponent,
-    TaskEntry,
-    VariantEntry,
+    LockedTask,
+    LockedVariant,
 )
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _signature_problems(checked: Checked) -> Iterator[Problem]:
     for each in checked.components.values():
         if each.facts is None or each.facts.unknown:
             return
-    locked: VariantEntry | None = lock.model.edition
+    locked: LockedVariant | None = lock.model.edition
     if manifest.variant is not None:
         locked = lock.model.variants.get(manifest.variant)
     if locked is None:
@@ -202,7 +202,7 @@ def _component(now: LockedComponent, locked: LockedComponent | None) -> Iterator
     yield from _changed(now.ports, locked.ports)
 
 
-def _task(now: TaskEntry, locked: TaskEntry | None) -> Iterator[str]:
+def _task(now: LockedTask, locked: LockedTask | None) -> Iterator[str]:
     if locked is None:
         yield "there was no such task"
         return

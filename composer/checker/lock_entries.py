@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.core.call_signature import CallSignature
 from composer.core.ports import Port, Ports
-from composer.sources.lock.entries import LockedComponent, TaskEntry, VariantEntry
+from composer.sources.lock.entries import LockedComponent, LockedTask, LockedVariant
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from composer.manifest import Input
 
 
-def variant_entry(checked: Checked) -> VariantEntry:
+def variant_entry(checked: Checked) -> LockedVariant:
     """Return the bound signatures of a bundle, whose facts are all known."""
-    return VariantEntry(
+    return LockedVariant(
         components={name: component_entry(checked) for name, checked in checked.components.items()},
         tasks={name: task_entry(graph) for name, graph in checked.graphs.items()},
     )
@@ -39,9 +39,9 @@ def component_entry(checked: CheckedComponent) -> LockedComponent:
     )
 
 
-def task_entry(graph: Graph) -> TaskEntry:
+def task_entry(graph: Graph) -> LockedTask:
     """Return a task's inputs and outputs, with dims as numbers where headers fix them."""
-    return TaskEntry(
+    return LockedTask(
         inputs={name: _input(entry) for name, entry in graph.inputs.items()},
         outputs={name: _value(graph, graph.values[key]) for name, key in graph.outputs.items()},
     )

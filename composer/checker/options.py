@@ -44,7 +44,7 @@ def _expected_items(errors: Sequence[Any], given: Any) -> int | None:
     return len(given) + missing if missing else None
 
 
-def option_instead(component: type[Component], key: str) -> str | None:
+def suggested_option(component: type[Component], key: str) -> str | None:
     """Return a hint where a key of a config is an option of one of the component's methods."""
     for name, signature in component.methods.items():
         if key in signature.options:

@@ -109,7 +109,7 @@ class BundleFlags:
         return found
 
     def _precision(self) -> dict[str, str]:
-        return read_precisions(self.precision, "--precision")
+        return parse_precisions(self.precision, "--precision")
 
     def _profile(self) -> Profile:
         """Return the profile of the file, over which the command's own options go."""
@@ -128,7 +128,7 @@ class BundleFlags:
         return replace(profile, default=placement.over(profile.default), components=parts)
 
 
-def read_precisions(given: list[str] | None, flag: str) -> dict[str, str]:
+def parse_precisions(given: list[str] | None, flag: str) -> dict[str, str]:
     """Return what components are asked to run in, by name; refuse what says nothing."""
     from composer.manifest.recipes import PrecisionChange
 

@@ -76,9 +76,9 @@ def _numbers(name: str, text: str) -> Any:
 
     path = Path(text)
     if path.suffix == ".safetensors":
-        from composer.formats.value_file import read_values
+        from composer.formats.value_file import read_value_file
 
-        tensors = read_values(path)
+        tensors = read_value_file(path)
         if name not in tensors and len(tensors) != 1:
             message = f"{text} contains {listed(tensors)}, but not '{name}'"
             hint = f"keep one tensor in it, or name one '{name}'"

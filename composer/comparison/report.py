@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import StageVerdict
 from composer.comparison.power_report import power_json, power_lines
-from composer.core.suggest import join_first
+from composer.core.suggest import join_at_most
 from composer.core.text_columns import align
 from composer.core.xml import allowed_in_xml
 from composer.runtime.provenance_diff import changed_files, provenance_differences
@@ -79,7 +79,7 @@ def _though(found: Comparison) -> str:
     changed = changed_files(*found.made)
     if not changed:
         return ""
-    return f", though these files differ: {join_first(changed, SHOWN)}"
+    return f", though these files differ: {join_at_most(changed, SHOWN)}"
 
 
 def as_json(found: Comparison) -> dict[str, Any]:

@@ -42,15 +42,15 @@ def with_nearest(message: str, word: str, options: Iterable[str]) -> str:
 
 def listed(options: Iterable[str]) -> str:
     """Join names for a message, in their own order; cut a long list and say by how much."""
-    return join_first(list(options), SHOWN) or "none"
+    return join_at_most(list(options), SHOWN) or "none"
 
 
 def some(items: Iterable[Any], most: int = 8) -> str:
     """Join a few items, saying how many are left out."""
-    return join_first([shorten(str(item)) for item in items], most)
+    return join_at_most([shorten(str(item)) for item in items], most)
 
 
-def count_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
+def group_lines(groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for each group that has names: "2 only here: a, b"."""
     lines = []
     for what, names in groups.items():
@@ -59,7 +59,7 @@ def count_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
     return lines
 
 
-def join_first(texts: Sequence[str], most: int) -> str:
+def join_at_most(texts: Sequence[str], most: int) -> str:
     """Join texts, of which so many are shown and the rest is counted."""
     joined = ", ".join(texts[:most])
     if len(texts) > most:

@@ -13,7 +13,7 @@ SILENT = {
 }
 
 
-def disable_telemetry() -> None:
+def disable_library_telemetry() -> None:
     """Set the variables that libraries read when they start, for children too, whatever they were.
 
     A process that has loaded ONNX Runtime before it imports `composer` has begun to report already.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.suggest import count_groups
+from composer.core.suggest import group_lines
 from composer.evaluation.bootstrap import (
     ConfidenceInterval,
     PairedDifference,
@@ -21,7 +21,7 @@ from composer.evaluation.bootstrap import (
 )
 from composer.evaluation.journal import ResultsFile, Transcript
 from composer.evaluation.normalizer import Normalizer
-from composer.evaluation.score import Counts, Score, score, sum_counts
+from composer.evaluation.score import ErrorCounts, Score, score, sum_counts
 from composer.evaluation.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -65,21 +65,21 @@ class Evaluation:
     against: EvaluationComparison | None = None
 
     @cached_property
-    def words_by_clip(self) -> list[Counts]:
+    def words_by_clip(self) -> list[ErrorCounts]:
         """Return the word errors of each scored utterance."""
         return [each.score.words for each in self.scored]
 
     @cached_property
-    def _characters_by_clip(self) -> list[Counts]:
+    def _characters_by_clip(self) -> list[ErrorCounts]:
         """Return the character errors of each scored utterance."""
         return [each.score.characters for each in self.scored]
 
     @cached_property
-    def words(self) -> Counts:
+    def words(self) -> ErrorCounts:
         return sum_counts(self.words_by_clip)
 
     @cached_property
-    def characters(self) -> Counts:
+    def characters(self) -> ErrorCounts:
         return sum_counts(self._characters_by_clip)
 
     @cached_property
@@ -93,7 +93,7 @@ class Evaluation:
         return bootstrap_interval(*_arrays(self._characters_by_clip))
 
     @cached_property
-    def with_failed(self) -> Counts:
+    def with_failed(self) -> ErrorCounts:
         """Return the word errors with failed clips counted as empty hypotheses."""
         missing = score([(self.normalizer(each.reference), "") for each in self.failed])
         return sum_counts([self.words, *(each.words for each in missing)])
@@ -176,7 +176,7 @@ def require_same_clips(clips: Sequence[Utterance], other: ResultsFile, path: Pat
             only_here.append(clip.id)
         elif transcript.reference != clip.reference:
             changed.append(clip.id)
-    causes = count_groups(
+    causes = group_lines(
         {"only here": only_here, "only there": list(there), "with another reference": changed}
     )
     if causes:
@@ -200,7 +200,7 @@ def compare(ours: Evaluation, other: ResultsFile, path: Path) -> EvaluationCompa
         fields = each.clip.fields
         hypothesis = rule(theirs.hypothesis or "", fields)
         pairs.append((rule(each.clip.reference, fields), hypothesis))
-    causes = count_groups({"of other audio": changed, "failed here or there": failed})
+    causes = group_lines({"of other audio": changed, "failed here or there": failed})
     if causes:
         _refuse(path, causes)
     other_counts = [each.words for each in score(pairs, rule)]
@@ -220,5 +220,5 @@ def _refuse(path: Path, causes: Sequence[str]) -> None:
     raise ComposerError(Problem("R574", message, Place(str(path)), tuple(causes), hint))
 
 
-def _arrays(counts: Sequence[Counts]) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(counts: Sequence[ErrorCounts]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([c.errors for c in counts], int), np.array([c.total for c in counts], int)

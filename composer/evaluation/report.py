@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, ConfidenceInterval
 from composer.evaluation.evaluation import Evaluation, EvaluationComparison, ScoredClip
-from composer.evaluation.score import Counts, sum_counts
+from composer.evaluation.score import ErrorCounts, sum_counts
 from composer.runtime.provenance_diff import provenance_differences
 
 VERSION = 1
@@ -60,7 +60,7 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _counts(
-    counts: Counts, name: str, interval: ConfidenceInterval | None = None
+    counts: ErrorCounts, name: str, interval: ConfidenceInterval | None = None
 ) -> dict[str, Any]:
     data: dict[str, Any] = {name: counts.rate}
     if interval:
@@ -82,7 +82,7 @@ def _groups(found: Evaluation, field: str) -> dict[str, Any]:
     return groups
 
 
-def _words(rows: Sequence[ScoredClip]) -> Counts:
+def _words(rows: Sequence[ScoredClip]) -> ErrorCounts:
     return sum_counts(each.score.words for each in rows)
 
 
@@ -140,7 +140,7 @@ def percent(rate: float | None) -> str:
     return f"{100 * rate:.2f} %"
 
 
-def _row(title: str, counts: Counts, name: str, interval: ConfidenceInterval | None) -> str:
+def _row(title: str, counts: ErrorCounts, name: str, interval: ConfidenceInterval | None) -> str:
     span = "no interval"
     if interval:
         span = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"

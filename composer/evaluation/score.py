@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Counts:
+class ErrorCounts:
     """Hits, substitutions, deletions and insertions between references and hypotheses."""
 
     hits: int = 0
@@ -46,8 +46,8 @@ class Counts:
         """Return whether errors are at most so many percent of the reference's length."""
         return 100 * self.errors <= percent * self.total
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        return ErrorCounts(
             self.hits + other.hits,
             self.substitutions + other.substitutions,
             self.deletions + other.deletions,
@@ -59,8 +59,8 @@ class Counts:
 class Score:
     """One utterance's errors in words and in characters, and the alignment of its words."""
 
-    words: Counts
-    characters: Counts
+    words: ErrorCounts
+    characters: ErrorCounts
     spans: Spans
 
 
@@ -96,16 +96,16 @@ def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None
     return scores
 
 
-def sum_counts(counts: Iterable[Counts]) -> Counts:
+def sum_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     """Pool counts."""
-    return sum(counts, Counts())
+    return sum(counts, ErrorCounts())
 
 
-def _counts(spans: Iterable[AlignedWords]) -> Counts:
+def _counts(spans: Iterable[AlignedWords]) -> ErrorCounts:
     sizes = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     for span in spans:
         sizes[span.kind] += len(span.reference) or len(span.hypothesis)
-    return Counts(*sizes.values())
+    return ErrorCounts(*sizes.values())
 
 
 def _spans(chunks: Sequence[Any], reference: Sequence[str], hypothesis: Sequence[str]) -> Spans:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.suggest import count_groups
+from composer.core.suggest import group_lines
 from composer.evaluation.journal import Transcript
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel
@@ -103,7 +103,7 @@ def reusable_transcripts(
             or clip.is_changed(each.seconds)
         ):
             changed.append(name)
-    causes = count_groups({"no longer in it": removed, "of other audio or text": changed})
+    causes = group_lines({"no longer in it": removed, "of other audio or text": changed})
     if causes:
         message = "these results are of other data"
         hint = "use another folder, or delete these lines"

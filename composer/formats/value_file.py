@@ -42,7 +42,7 @@ def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
     return bytes(save(tensors, metadata))
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_value_file(path: Path) -> dict[str, Any]:
     """Read values by name; raise ComposerError unless every byte of the file is accounted for."""
     index = _index(path)
     values = {name: _array(path, tensor) for name, tensor in index.items()}

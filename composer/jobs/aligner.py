@@ -111,7 +111,7 @@ def aligner_of(bundle: Bundle, task: str | None = None) -> Aligner:
     return Aligner(bundle, graph, audio_input(graph))
 
 
-def in_words(made: Transcription) -> Transcription:
+def one_segment_per_word(made: Transcription) -> Transcription:
     """Return a transcription each of whose words that has times is a segment of its own.
 
     A segment without any stays whole.

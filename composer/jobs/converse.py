@@ -17,7 +17,7 @@ from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
 from composer.runtime.options import check_options
 from composer.runtime.result import Result
-from composer.runtime.stream import Stream
+from composer.runtime.stream import RunStream
 
 TASK = "chat"
 TEXT = "text"
@@ -99,7 +99,7 @@ class Turn:
     Left before its end, by `close` or by the end of a `with` block, it is forgotten.
     """
 
-    def __init__(self, conversation: Conversation, stream: Stream) -> None:
+    def __init__(self, conversation: Conversation, stream: RunStream) -> None:
         self._conversation = conversation
         self._stream = stream
 

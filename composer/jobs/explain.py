@@ -23,7 +23,7 @@ from composer.jobs.config_fields import (
     nested_field_lines,
     nested_models,
 )
-from composer.manifest.format import BundleModel
+from composer.manifest.format import BundleFields
 from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped_folder
 
@@ -125,11 +125,11 @@ def _split(name: str) -> tuple[list[type[Component]], list[str]]:
 
 def _manifest_keys(name: str) -> Iterator[str]:
     """Yield the page of a manifest's key by its path, or of each key of a name."""
-    field = find_field([BundleModel], name.split("."))
+    field = find_field([BundleFields], name.split("."))
     if field:
         yield "\n".join(field_page(name, field))
     elif "." not in name:
-        for path, each in _keys(BundleModel):
+        for path, each in _keys(BundleFields):
             if path.rpartition(".")[2] == name:
                 yield "\n".join(field_page(path, each))
 
@@ -156,7 +156,7 @@ def _names(name: str) -> Iterator[str]:
     head = name.removesuffix(".".join(path))
     for kind in kinds:
         yield from (f"{head}{each}" for each in (*fields_of(kind.Config), *kind.methods))
-    for path_of_key, _ in _keys(BundleModel):
+    for path_of_key, _ in _keys(BundleFields):
         yield path_of_key
         yield path_of_key.rpartition(".")[2]
 

@@ -65,7 +65,9 @@ def record(
     _require_distinct(dumps)
     dump = joined(dumps)
     return (
-        measure_floor(dump, floor, task=task, options=options, progress=progress) if floor else dump
+        add_noise_floor(dump, floor, task=task, options=options, progress=progress)
+        if floor
+        else dump
     )
 
 
@@ -102,7 +104,7 @@ def _named(dump: Dump, clips: Sequence[Source], at: int) -> Dump:
     return replace(dump, about={**dump.about, "clip": name})
 
 
-def measure_floor(
+def add_noise_floor(
     dump: Dump,
     floor: AnyBundle,
     *,

@@ -13,7 +13,7 @@ from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.formats.audio.suffixes import SUFFIXES, is_clip
-from composer.jobs.aligner import Aligner, aligner_of, in_words
+from composer.jobs.aligner import Aligner, aligner_of, one_segment_per_word
 from composer.jobs.bundle import AnyBundle, Options, open_bundle
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.jobs.speech import speech_task
@@ -111,7 +111,7 @@ def transcribe(
             done.append(speech.transcription(clip, result))
             if aligner:
                 done[-1] = aligner.transcribed(done[-1], speech.clip(clip))
-                done[-1] = in_words(done[-1]) if by_word else done[-1]
+                done[-1] = one_segment_per_word(done[-1]) if by_word else done[-1]
             if writer:
                 done[-1] = writer.add(clip, done[-1], digests[number])
             if on_transcription:

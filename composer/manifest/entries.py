@@ -30,7 +30,7 @@ class AdapterEntry:
 class ComponentEntry:
     """A component's entry; the component itself checks its config.
 
-    Beside `ComponentModel`, which is the shape of the file and its schema, so that short forms end
+    Beside `ComponentFields`, which is the shape of the file and its schema, so that short forms end
     there: an absent group size, a dtype or a recipe, and pydantic with them.
     """
 

@@ -87,7 +87,7 @@ class LoraAdapter(Strict):
     )
 
 
-class ComponentModel(Strict):
+class ComponentFields(Strict):
     """One part of the system: a feature extractor, an encoder, a projector, a decoder, a prompt."""
 
     use: str = Field(
@@ -130,7 +130,7 @@ class ComponentModel(Strict):
     )
 
 
-class SplitModel(Strict):
+class SplitFields(Strict):
     """Cut a long input into pieces, each of which is run by itself."""
 
     seconds: int = Field(ge=1, le=3600, description="The most that a piece has.")
@@ -142,7 +142,7 @@ class SplitModel(Strict):
     )
 
 
-class InputModel(Strict):
+class InputFields(Strict):
     """An input of a task."""
 
     type: InputType = Field(description="What kind of value this is.")
@@ -154,7 +154,7 @@ class InputModel(Strict):
         description="For a tensor: its dtype, then its dims by name, number or `_`.",
         examples=["f32 M F"],
     )
-    split: Maybe[SplitModel] = Field(
+    split: Maybe[SplitFields] = Field(
         None,
         description="For audio: cut what is longer into pieces and run the task on each.",
         examples=[{"seconds": 30}],
@@ -166,7 +166,7 @@ class InputModel(Strict):
     )
 
 
-class NodeModel(Strict):
+class NodeFields(Strict):
     """One step: a component's method or an operator, and what flows into it."""
 
     run: str = Field(
@@ -197,10 +197,10 @@ class NodeModel(Strict):
 Inputs = dict[
     Name,
     Annotated[
-        Annotated[InputType, Tag(TEXT)] | Annotated[InputModel, Tag(OTHER)], Discriminator(tag_of)
+        Annotated[InputType, Tag(TEXT)] | Annotated[InputFields, Tag(OTHER)], Discriminator(tag_of)
     ],
 ]
-Graph = Annotated[dict[Name, NodeModel], Field(min_length=1)]
+Graph = Annotated[dict[Name, NodeFields], Field(min_length=1)]
 Outputs = Annotated[dict[Name, Reference], Field(min_length=1)]
 
 INPUTS = "Inputs by name: a type, or a mapping with type and default."
@@ -208,7 +208,7 @@ GRAPH = "The steps by name, each below the steps whose values it uses."
 OUTPUTS = "Outputs by name: each a `$value` of the graph."
 
 
-class TaskModel(Strict):
+class TaskFields(Strict):
     """One thing the bundle can do with its components."""
 
     summary: Maybe[Line] = Field(None, description="What the task does, in one line.")
@@ -223,7 +223,7 @@ class TaskModel(Strict):
     outputs: Outputs = Field(description=OUTPUTS)
 
 
-class BundleModel(Strict):
+class BundleFields(Strict):
     """A bundle: components, and the graph that wires them."""
 
     composer: Literal[1] = Field(description="The version of this format. Always 1 today.")
@@ -261,7 +261,7 @@ class BundleModel(Strict):
         description="The packages that provide kinds or operators of others; none is installed.",
         examples=[{"acme.denoise": "acme-audio>=1.2"}],
     )
-    components: dict[Name, ComponentModel] = Field(
+    components: dict[Name, ComponentFields] = Field(
         description="The parts by name. A name is yours to choose; the graph uses it."
     )
     variants: dict[Name, dict[str, Any]] = Field(
@@ -269,7 +269,7 @@ class BundleModel(Strict):
         description="Other editions by name: only what differs, as a JSON merge patch.",
         examples=[{"small": {"components": {"decoder": {"weights": "repo/small"}}}}],
     )
-    tasks: Maybe[Annotated[dict[Name, TaskModel], Field(min_length=1)]] = Field(
+    tasks: Maybe[Annotated[dict[Name, TaskFields], Field(min_length=1)]] = Field(
         None, description="Several tasks by name, in place of inputs, graph and outputs below."
     )
     inputs: Inputs = Field(default={}, description=INPUTS)

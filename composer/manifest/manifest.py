@@ -25,19 +25,19 @@ from composer.manifest.entries import (
 from composer.manifest.fields import InputType
 from composer.manifest.format import (
     VERSION,
-    BundleModel,
-    ComponentModel,
-    InputModel,
-    NodeModel,
+    BundleFields,
+    ComponentFields,
+    InputFields,
+    NodeFields,
     Recipe,
-    TaskModel,
+    TaskFields,
 )
 from composer.manifest.patch import merge_patch
 from composer.manifest.recipes import recipes
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read_document_file
 from composer.manifest.task_like import complete_tasks
-from composer.manifest.validation_faults import Fault, validation_faults, wrong_type
+from composer.manifest.validation_faults import Fault, validation_faults, wrong_type_fault
 from composer.manifest.variant_faults import misspelt_components
 
 FILES = ("bundle.yaml", "bundle.json")
@@ -110,7 +110,7 @@ def read_manifest(
     findings += check_rules(document.data)
     model = None
     try:
-        model = BundleModel.model_validate(document.data)
+        model = BundleFields.model_validate(document.data)
     except ValidationError as error:
         findings += validation_faults(error)
     if model is None or findings:
@@ -137,7 +137,7 @@ def _migrate(document: Document) -> Document:
     data = document.data
     version = data.get("composer", VERSION)
     if type(version) is not int:
-        raise _error(document, [wrong_type(("composer",), "the number 1", version)])
+        raise _error(document, [wrong_type_fault(("composer",), "the number 1", version)])
     while version in MIGRATIONS:
         data = MIGRATIONS[version](data)
         version = data["composer"]
@@ -161,7 +161,9 @@ def _with_variant(document: Document, variant: str) -> Document:
         raise _error(document, [Fault("M132", message, ("variants",), hint, key=True)])
     if not isinstance(variants[variant], dict):
         expected = "a mapping of keys to values"
-        raise _error(document, [wrong_type(("variants", variant), expected, variants[variant])])
+        raise _error(
+            document, [wrong_type_fault(("variants", variant), expected, variants[variant])]
+        )
     patch = dict(variants[variant])
     for key in ("composer", "variants"):
         patch.pop(key, None)
@@ -171,13 +173,13 @@ def _with_variant(document: Document, variant: str) -> Document:
 
 
 def _manifest(
-    model: BundleModel, path: Path, document: Document, names: tuple[str, ...], variant: str | None
+    model: BundleFields, path: Path, document: Document, names: tuple[str, ...], variant: str | None
 ) -> Manifest:
     tasks = {}
     for name, task in (model.tasks or {}).items():
         tasks[name] = _task(name, task, ("tasks", name))
     if model.graph is not None and model.outputs is not None:
-        only = TaskModel(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
+        only = TaskFields(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
         tasks = {DEFAULT: _task(DEFAULT, only, ())}
     licences = model.licence
     if isinstance(licences, str):
@@ -207,7 +209,7 @@ def _source(text: str) -> Source:
     return Source("folder", text.removesuffix("/"))
 
 
-def _component(name: str, model: ComponentModel) -> ComponentEntry:
+def _component(name: str, model: ComponentFields) -> ComponentEntry:
     return ComponentEntry(
         name=name,
         use=model.use,
@@ -227,13 +229,13 @@ def _precision(model: str | Recipe | None) -> str | QuantizationRecipe | None:
     return named.quantization if named else model
 
 
-def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
+def _task(name: str, model: TaskFields, at: tuple[str, ...]) -> Task:
     inputs = {key: _input(entry) for key, entry in model.inputs.items()}
     graph = {key: _node(node) for key, node in model.graph.items()}
     return Task(name, inputs, graph, model.outputs, at, model.summary or "")
 
 
-def _node(model: NodeModel) -> Node:
+def _node(model: NodeFields) -> Node:
     bounds = None
     if model.range_:
         low, high = model.range_
@@ -241,9 +243,9 @@ def _node(model: NodeModel) -> Node:
     return Node(model.run, model.with_, model.expect, bounds)
 
 
-def _input(model: InputModel | InputType) -> Input:
+def _input(model: InputFields | InputType) -> Input:
     """Return an input, of which the manifest may write the type alone."""
-    if not isinstance(model, InputModel):
+    if not isinstance(model, InputFields):
         return Input(model)
     given = model.split
     split = Split(given.seconds, given.join, given.vad) if given else None

@@ -10,7 +10,7 @@ from composer.core.ports import DTYPES, parse_port
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.fields import HUB_ID
 from composer.manifest.tree import shortened
-from composer.manifest.validation_faults import Fault, describe, format_path, wrong_type
+from composer.manifest.validation_faults import Fault, describe, format_path, wrong_type_fault
 
 RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
 
@@ -175,7 +175,7 @@ def _input(value: Any, at: Path) -> Iterator[Fault]:
         return
     path, default = (*at, "default"), form["default"]
     if kind == "text" and not isinstance(default, str):
-        yield wrong_type(path, "text", default)
+        yield wrong_type_fault(path, "text", default)
     elif kind == "ids":
         if not _is_list_of(default, lambda item: type(item) is int):
             yield Fault("M123", f"{format_path(path)} should be a list of whole numbers", path)

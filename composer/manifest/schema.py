@@ -7,7 +7,7 @@ from typing import Any
 
 from composer.core import registry
 from composer.manifest import schema_kinds, schema_nodes, schema_patch, schema_rules
-from composer.manifest.format import VERSION, BundleModel
+from composer.manifest.format import VERSION, BundleFields
 from composer.manifest.schema_simplify import simplify
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,7 +36,7 @@ def bundle_schema(shipped: bool = False) -> dict[str, Any]:
             continue
         if not shipped or operator.function.__module__.startswith(OURS):
             operators[name] = operator
-    schema = simplify(BundleModel.model_json_schema())
+    schema = simplify(BundleFields.model_json_schema())
     schema_kinds.add_kinds(schema, kinds)
     schema_nodes.add_nodes(schema, kinds, operators)
     schema_rules.add_rules(schema, operators)

@@ -17,7 +17,7 @@ Kinds = Mapping[str, type[Component]]
 
 def add_kinds(schema: dict[str, Any], kinds: Kinds) -> None:
     """Let `use` choose what a component's other keys may be."""
-    model = schema["$defs"]["ComponentModel"]
+    model = schema["$defs"]["ComponentFields"]
     uses = _uses(kinds)
     choices = []
     for name, found in sorted(uses.items()):

@@ -39,7 +39,7 @@ DEFINITIONS = {
 
 def add_nodes(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator]) -> None:
     """Let `run` choose what `with` takes."""
-    model = schema["$defs"]["NodeModel"]
+    model = schema["$defs"]["NodeFields"]
     schema["$defs"] |= DEFINITIONS
     methods = _methods(kinds)
     calls = methods.pop(CALL, [])

@@ -8,7 +8,14 @@ from composer.manifest.rules import FIXED
 from composer.manifest.schema_simplify import NULL
 
 # A recipe stands for itself: a patch replaces it whole.
-PATCHED = ("ComponentModel", "LoraAdapter", "InputModel", "SplitModel", "NodeModel", "TaskModel")
+PATCHED = (
+    "ComponentFields",
+    "LoraAdapter",
+    "InputFields",
+    "SplitFields",
+    "NodeFields",
+    "TaskFields",
+)
 _LIKE = {"properties": {"like": {"type": "string"}}, "$ref": "#/$defs/TaskPatch"}
 KEPT = ("type", "description", "additionalProperties", "propertyNames")
 
@@ -21,13 +28,13 @@ def add_variants(schema: dict[str, Any]) -> None:
     for key in FIXED:
         del whole["properties"][key]
     whole["description"] = "What differs in this edition, as a JSON merge patch."
-    definitions[_name("BundleModel")] = whole
+    definitions[_name("BundleFields")] = whole
     tasks = schema["properties"]["tasks"]["patternProperties"]
     for name, task in tasks.items():
         tasks[name] = {"if": {"required": ["like"]}, "then": _LIKE, "else": task}
     variants = schema["properties"]["variants"]["patternProperties"]
     for name in variants:
-        variants[name] = {"$ref": f"#/$defs/{_name('BundleModel')}"}
+        variants[name] = {"$ref": f"#/$defs/{_name('BundleFields')}"}
 
 
 def _name(model: str) -> str:

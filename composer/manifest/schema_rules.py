@@ -27,7 +27,7 @@ WITHOUT_PORT = ["audio", "text", "ids", "mask", "image"]
 def add_rules(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
     """Add each rule where it belongs."""
     definitions, properties = schema["$defs"], schema["properties"]
-    for model in ("ComponentModel", "LoraAdapter"):
+    for model in ("ComponentFields", "LoraAdapter"):
         for key in ("weights", "files"):
             if key in definitions[model]["properties"]:
                 definitions[model]["properties"][key]["pattern"] = INSIDE
@@ -35,13 +35,13 @@ def add_rules(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None
         source["pattern"] = SOURCE
     properties["components"]["propertyNames"]["not"] = {"enum": sorted(operators)}
     properties["variants"]["maxProperties"] = MOST_VARIANTS
-    definitions["InputModel"]["allOf"] = _input_rules()
-    tasks: list[dict[str, Any]] = [schema, definitions["TaskModel"]]
+    definitions["InputFields"]["allOf"] = _input_rules()
+    tasks: list[dict[str, Any]] = [schema, definitions["TaskFields"]]
     for owner in tasks:
         inputs = owner["properties"]["inputs"]
         inputs["propertyNames"]["not"] = {"enum": list(RESERVED)}
         _short_form(inputs)
-    node = definitions["NodeModel"]["properties"]
+    node = definitions["NodeFields"]["properties"]
     for expected in node["expect"]["patternProperties"].values():
         expected["pattern"] = EXPECTED
     node["range"] |= {"items": {"type": ["number", "null"]}, "not": {"const": [None, None]}}

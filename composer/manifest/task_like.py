@@ -10,7 +10,7 @@ from composer.core.suggest import listed, with_nearest
 from composer.manifest.patch import merge_patch
 from composer.manifest.source import Document
 from composer.manifest.tree import MAX_VALUES, shortened
-from composer.manifest.validation_faults import Fault, wrong_type
+from composer.manifest.validation_faults import Fault, wrong_type_fault
 
 LIKE = "like"
 
@@ -58,7 +58,7 @@ def _fault(name: str, base: Any, above: Collection[str]) -> Fault | None:
     """Return what is wrong with the name of a task that another one is like."""
     at = ("tasks", name, LIKE)
     if not isinstance(base, str):
-        return wrong_type(at, "the name of a task above", base)
+        return wrong_type_fault(at, "the name of a task above", base)
     if base in above:
         return None
     message = with_nearest(f"there is no task '{shortened(base)}' above '{name}'", base, above)

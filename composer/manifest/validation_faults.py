@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from composer.core.suggest import did_you_mean, listed, with_nearest
 from composer.manifest import fields
-from composer.manifest.format import BundleModel
+from composer.manifest.format import BundleFields
 from composer.manifest.tree import shortened
 
 KEY = "[key]"
@@ -87,7 +87,7 @@ class Fault:
 
 def validation_faults(
     error: ValidationError,
-    model: type[BaseModel] = BundleModel,
+    model: type[BaseModel] = BundleFields,
     at: tuple[str | int, ...] = (),
 ) -> Iterator[Fault]:
     """Yield a finding for each error of a model at the path `at` of a document."""
@@ -127,10 +127,10 @@ def validation_faults(
                 "M124", f"{format_path(path)} must be {bound} {limit:g}, not {value:g}", path
             )
         else:
-            yield wrong_type(path, TYPES.get(kind, "something else"), value)
+            yield wrong_type_fault(path, TYPES.get(kind, "something else"), value)
 
 
-def wrong_type(path: tuple[str | int, ...], expected: str, value: Any) -> Fault:
+def wrong_type_fault(path: tuple[str | int, ...], expected: str, value: Any) -> Fault:
     """Return the finding for a value of the wrong type."""
     hint = None
     if value is None:

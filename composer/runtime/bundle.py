@@ -17,7 +17,7 @@ from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import LoadedComponents
 from composer.runtime.joining import run_pieces
-from composer.runtime.loading import require_known_ports
+from composer.runtime.loading import require_plannable_graphs
 from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
 from composer.runtime.request import RunRequest, plan_run
@@ -25,7 +25,7 @@ from composer.runtime.result import Result
 from composer.runtime.run import GraphRun
 from composer.runtime.speech_scores import Detector
 from composer.runtime.split import AudioPiece, split_audio
-from composer.runtime.stream import Stream
+from composer.runtime.stream import RunStream
 
 MOST_KEPT = 4  # results that wait for one before them, of those in flight
 
@@ -100,7 +100,7 @@ class Bundle:
     def plan(self, task: str | None = None, keep: Iterable[str] = ()) -> Plan:
         """Return what a run would do."""
         name = self.task(task)
-        require_known_ports(self.checked, [self.checked.graphs[name]])
+        require_plannable_graphs(self.checked, [self.checked.graphs[name]])
         return plan(self.checked, name, keep)
 
     def run(
@@ -137,9 +137,9 @@ class Bundle:
         feed: Mapping[str, Any] | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         **inputs: Any,
-    ) -> Stream:
+    ) -> RunStream:
         """Run a task and pass on the decoder's text piece by piece."""
-        return Stream(self._run(True, task, RunRequest(inputs, taps, feed or {}, options or {})))
+        return RunStream(self._run(True, task, RunRequest(inputs, taps, feed or {}, options or {})))
 
     def map(
         self, items: Iterable[Mapping[str, Any]], *, in_flight: int = 8, **given: Any

@@ -130,7 +130,7 @@ def require_local_files(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
-def require_known_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
+def require_plannable_graphs(checked: Checked, graphs: Iterable[Graph]) -> None:
     """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
     names: dict[str, None] = {}
     for graph in graphs:

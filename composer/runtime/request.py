@@ -11,7 +11,7 @@ from composer.core.unknown_names import unknown_name_problems
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 from composer.runtime.inputs import check_texts, read_feeds, read_inputs
-from composer.runtime.loading import require_known_ports, require_local_files
+from composer.runtime.loading import require_local_files, require_plannable_graphs
 from composer.runtime.options import read_options
 from composer.runtime.plan import Plan, plan, require_complete
 
@@ -59,7 +59,7 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     problems += faults
     if problems:
         raise ComposerError(problems)
-    require_known_ports(checked, [graph])
+    require_plannable_graphs(checked, [graph])
     planned = plan(checked, task, taps, feed, only)
     require_local_files(checked, planned.nbytes)
     inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())

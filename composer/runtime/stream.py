@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from composer.runtime.result import Result
 
 
-class Stream:
+class RunStream:
     """The text of a run as it comes; `result` is there once it has ended.
 
     `tokens` counts what was decoded so far, with or without text; `token` is the last one.

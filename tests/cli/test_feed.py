@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from composer.formats.value_file import read_values
+from composer.formats.value_file import read_value_file
 from tests.fakes import write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -105,7 +105,7 @@ def test_bfloat16_is_fed_as_float32(tmp_path):
     header = b'{"soft":{"dtype":"BF16","shape":[1,3],"data_offsets":[0,6]}}'
     numbers = np.array([0x3FC0, 0xBDCD, 0x7F62], "<u2")
     path.write_bytes(len(header).to_bytes(8, "little") + header + numbers.tobytes())
-    found = read_values(path)["soft"]
+    found = read_value_file(path)["soft"]
     assert found.dtype == np.float32
     assert found.tolist() == [[1.5, -0.10009765625, 226 * 2.0**120]]
 

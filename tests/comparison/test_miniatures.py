@@ -9,7 +9,7 @@ import pytest
 
 from composer.comparison.report import table
 from composer.jobs.compare import compare
-from composer.jobs.record import measure_floor, record, with_precision
+from composer.jobs.record import add_noise_floor, record, with_precision
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
 
@@ -54,9 +54,9 @@ def test_a_packed_word_is_found_between_backends(reference, tmp_path, floor):
     """In float32 on MLX against ONNX Runtime, whatever floor the reference has."""
     mlx = options(MEGA, variant="mlx")
     if floor.startswith("float32"):
-        reference = measure_floor(reference, mlx, task=None, options=None)
+        reference = add_noise_floor(reference, mlx, task=None, options=None)
     if floor.startswith("bfloat16"):
-        reference = measure_floor(
+        reference = add_noise_floor(
             reference, with_precision(mlx, "bfloat16"), task=None, options=None
         )
     right = compare(reference, mlx)
@@ -71,7 +71,7 @@ def test_a_faint_row_of_an_adapter_is_found_on_the_floors_own_way(tmp_path):
     clip = next((ELDER / "clips").glob("*.flac"))
     low = {"precision": {"decoder": "bfloat16"}}
     reference = record(options(ELDER), {}, clips=[clip], task="transcribe")
-    reference = measure_floor(reference, options(ELDER, **low), task="transcribe", options=None)
+    reference = add_noise_floor(reference, options(ELDER, **low), task="transcribe", options=None)
     right = compare(reference, options(ELDER, **low), any_float=True)
     assert right.ok, table(right)
 

@@ -10,8 +10,8 @@ from composer.components.checkpoints.ggml_blocks import (
     SIZES,
     SYMMETRIC,
     dequantize,
+    middle_code_values,
     packed_codes,
-    packed_offsets,
     packed_scales,
 )
 
@@ -47,7 +47,7 @@ def test_codes_are_what_a_kernel_multiplies(dtype):
         numbers = np.isfinite(scales)
         np.testing.assert_array_equal(values[numbers], expected[numbers])
         return
-    offsets = packed_offsets(raw, dtype)
+    offsets = middle_code_values(raw, dtype)
     assert offsets.dtype == np.float32
     assert offsets.shape == scales.shape
     numbers = np.isfinite(scales) & np.isfinite(offsets)

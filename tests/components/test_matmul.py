@@ -19,7 +19,7 @@ def on_the_cpu():
 @pytest.fixture(params=[True, False], ids=["numpy", "mlx"])
 def way(request, monkeypatch):
     """Take NumPy's products, then MLX's, whatever the platform."""
-    monkeypatch.setattr(matmul, "uses_numpy", lambda: request.param)
+    monkeypatch.setattr(matmul, "multiplies_with_numpy", lambda: request.param)
 
 
 def draw(*shape, dtype="float32"):
@@ -86,9 +86,9 @@ def test_attention_to_large_logits_stays_finite():
 
 def test_numpy_multiplies_where_mlx_has_no_blas(monkeypatch):
     monkeypatch.setattr(matmul.sys, "platform", "linux")
-    assert matmul.uses_numpy()
+    assert matmul.multiplies_with_numpy()
     monkeypatch.setattr(matmul.sys, "platform", "darwin")
-    assert not matmul.uses_numpy()
+    assert not matmul.multiplies_with_numpy()
 
 
 def test_arrays_of_float32_are_not_copied():

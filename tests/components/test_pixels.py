@@ -11,7 +11,7 @@ from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats.image.reading import read_picture
-from composer.formats.value_file import read_values
+from composer.formats.value_file import read_value_file
 from tests.cli.conftest import cli
 from tests.fakes import write
 
@@ -187,13 +187,13 @@ def test_a_picture_goes_through_a_bundle(tmp_path, cli):
             bundle.run(picture=3.0)
     taps = tmp_path / "taps.safetensors"
     assert cli("run", path, "-i", f"picture={file}", "--taps", taps)[0] == 0
-    kept = read_values(taps)
+    kept = read_value_file(taps)
     assert np.array_equal(kept["picture"], pixels)
     assert np.array_equal(kept["pixels"], want)
     again = tmp_path / "again.safetensors"
     code, _, errors = cli("run", path, "--feed", taps, "--taps", again)
     assert (code, errors) == (0, "")
-    assert read_values(again).keys() == {"picture", "pixels"}
+    assert read_value_file(again).keys() == {"picture", "pixels"}
     code, _, errors = cli("run", path, "-i", f"picture={path}")
     assert code == 5
     assert ": R591 this is no readable picture: its format is none that is known" in errors

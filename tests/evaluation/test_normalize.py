@@ -102,7 +102,7 @@ def numbered(count, seed=5):
 
 @pytest.fixture(scope="module")
 def source():
-    return EnglishTextNormalizer(dict(whisper.spellings()))
+    return EnglishTextNormalizer(dict(whisper.american_spellings()))
 
 
 def test_whisper_is_what_whisper_does(source):
@@ -111,9 +111,9 @@ def test_whisper_is_what_whisper_does(source):
 
 
 def test_the_spellings_are_all_there():
-    assert len(whisper.spellings()) == 1739
-    assert whisper.spellings()["colour"] == "color"
-    assert whisper.spellings()["yoghurts"] == "yogurts"
+    assert len(whisper.american_spellings()) == 1739
+    assert whisper.american_spellings()["colour"] == "color"
+    assert whisper.american_spellings()["yoghurts"] == "yogurts"
 
 
 def test_other_spellings_are_refused(monkeypatch):
@@ -121,7 +121,7 @@ def test_other_spellings_are_refused(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(whisper, "SPELLINGS", "0" * 64)
         with pytest.raises(ComposerError) as caught:
-            whisper.spellings()
+            whisper.american_spellings()
     assert str(caught.value) == (
         "R577 the installed whisper-normalizer has other spellings than Whisper 20250625\n"
         "    hint: pip install whisper-normalizer==0.1.15"
@@ -129,7 +129,7 @@ def test_other_spellings_are_refused(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "whisper_normalizer", None)
         with pytest.raises(ComposerError, match="R577 Whisper's spellings are not installed"):
-            whisper.spellings()
+            whisper.american_spellings()
 
 
 @pytest.mark.parametrize("part", ["CONTRACTIONS", "LETTERS"])
@@ -146,7 +146,7 @@ def board():
     class Board(EnglishTextNormalizer):
         def __init__(self):
             super().__init__(
-                {**whisper.spellings(), "ok": "okay", "kay": "okay", "etcetera": "etc"}
+                {**whisper.american_spellings(), "ok": "okay", "kay": "okay", "etcetera": "etc"}
             )
             self.ignore_patterns = open_asr.FILLERS
             pronouns = "it|he|she|what|that|who|here|there|how|when|where|why|this"
@@ -212,15 +212,17 @@ def test_compounds_are_merged_as_kaldialign_merges_them():
 
 
 def test_compounds_stand_against_their_parts():
-    assert compounds.align(["a", "b", "white", "paper"], ["a", "b", "whitepaper", "c"]) == (
+    assert compounds.align_compounds(
+        ["a", "b", "white", "paper"], ["a", "b", "whitepaper", "c"]
+    ) == (
         AlignedWords("equal", ("a", "b"), ("a", "b")),
         AlignedWords("equal", ("white", "paper"), ("whitepaper",)),
         AlignedWords("insert", (), ("c",)),
     )
-    assert compounds.align(["whitepaper"], ["white", "paper"]) == (
+    assert compounds.align_compounds(["whitepaper"], ["white", "paper"]) == (
         AlignedWords("equal", ("whitepaper",), ("white", "paper")),
     )
-    assert compounds.align([], []) == ()
+    assert compounds.align_compounds([], []) == ()
 
 
 def test_voices_in_the_wild():

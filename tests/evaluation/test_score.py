@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from composer.evaluation.alignment import AlignedWords
 from composer.evaluation.normalizer import normalizer
-from composer.evaluation.score import Counts, score, sum_counts
+from composer.evaluation.score import ErrorCounts, score, sum_counts
 
 WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
 
@@ -38,7 +38,7 @@ def test_counts_are_those_of_the_edit_distance(pairs):
 
 def test_each_kind_of_error():
     (found,) = score([("a b c d", "a x c d e")])
-    assert found.words == Counts(hits=3, substitutions=1, insertions=1)
+    assert found.words == ErrorCounts(hits=3, substitutions=1, insertions=1)
     assert found.spans == (
         AlignedWords("equal", ("a",), ("a",)),
         AlignedWords("substitute", ("b",), ("x",)),
@@ -49,21 +49,21 @@ def test_each_kind_of_error():
 
 def test_nothing():
     both, reference, messages = score([("", ""), ("", "a b"), ("a b", "")])
-    assert (both.words, both.words.rate) == (Counts(), None)
-    assert (reference.words, reference.words.rate) == (Counts(insertions=2), None)
-    assert (messages.words, messages.words.rate) == (Counts(deletions=2), 1.0)
+    assert (both.words, both.words.rate) == (ErrorCounts(), None)
+    assert (reference.words, reference.words.rate) == (ErrorCounts(insertions=2), None)
+    assert (messages.words, messages.words.rate) == (ErrorCounts(deletions=2), 1.0)
     assert score([]) == []
 
 
 @pytest.mark.parametrize(
     ("counts", "percent", "within"),
     [
-        (Counts(hits=8, substitutions=2), 20, True),
-        (Counts(hits=8, substitutions=2, insertions=1), 20, False),
-        (Counts(hits=5), 0, True),
-        (Counts(hits=999, deletions=1), 0, False),
-        (Counts(), 0, True),
-        (Counts(insertions=1), 20, False),
+        (ErrorCounts(hits=8, substitutions=2), 20, True),
+        (ErrorCounts(hits=8, substitutions=2, insertions=1), 20, False),
+        (ErrorCounts(hits=5), 0, True),
+        (ErrorCounts(hits=999, deletions=1), 0, False),
+        (ErrorCounts(), 0, True),
+        (ErrorCounts(insertions=1), 20, False),
     ],
 )
 def test_within(counts, percent, within):

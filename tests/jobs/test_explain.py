@@ -5,7 +5,7 @@ import pytest
 import composer
 from composer.jobs.config_fields import fields_of
 from composer.jobs.explain import _keys
-from composer.manifest.format import BundleModel
+from composer.manifest.format import BundleFields
 
 
 def test_an_explanation_is_a_page():
@@ -42,10 +42,10 @@ def test_settings_operators_and_keys(name, line):
 
 
 def test_every_key_of_a_manifest_is_explained():
-    for path, _ in _keys(BundleModel):
+    for path, _ in _keys(BundleFields):
         assert f"# {path}" in composer.explain(path).splitlines()
         assert f"# {path}" in composer.explain(path.rpartition(".")[2]).splitlines() or (
-            path.rpartition(".")[2] in fields_of(BundleModel)
+            path.rpartition(".")[2] in fields_of(BundleFields)
         )
 
 

@@ -157,7 +157,7 @@ def test_what_a_plan_lists(kind):
 def test_mlx_multiplies_packed_rows_elsewhere_than_on_linux(kind, monkeypatch):
     path, x = bundle(kind, "mlx"), kind[2]
     want = rows(path, x, precision={"it": FOUR})
-    monkeypatch.setattr(linear, "uses_numpy", lambda: False)
+    monkeypatch.setattr(linear, "multiplies_with_numpy", lambda: False)
     found = rows(path, x, precision={"it": FOUR})
     assert abs(found - want).max() <= 1e-5 * abs(want).max()
 

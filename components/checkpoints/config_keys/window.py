@@ -33,7 +33,9 @@ class AttentionWindow:
     sliding: tuple[bool, ...]
 
 
-def read_window(config: Mapping[str, Any], kind: str, layers: int) -> AttentionWindow | str | None:
+def read_sliding_window(
+    config: Mapping[str, Any], kind: str, layers: int
+) -> AttentionWindow | str | None:
     """Return the window, None where all layers see everything, or what is wrong with it.
 
     As in transformers: `layer_types` comes first; without it Mistral's window is that of every

@@ -171,7 +171,7 @@ def _is_rope(given: Any) -> bool:
     return given.get("rope_type") == "proportional" and whole
 
 
-def read_window(reader: ConfigReader, kinds: list[str]) -> int:
+def read_sliding_window(reader: ConfigReader, kinds: list[str]) -> int:
     """Return how many positions a sliding layer sees, its own included."""
     stated = reader.config.get("sliding_window")
     if SLIDING in kinds and stated is None:

@@ -115,7 +115,7 @@ def _settings(reader: ConfigReader, count: int) -> Gemma4Settings:
         "num_kv_shared_layers": shared,
         "hidden_size_per_layer_input": per_layer.value,
         "rope_parameters": attention.read_rope(reader, kinds),
-        "sliding_window": attention.read_window(reader, kinds),
+        "sliding_window": attention.read_sliding_window(reader, kinds),
         "max_position_embeddings": reader.config.get("max_position_embeddings") or 131072,
         "attention_k_eq_v": equal,
         "final_logit_softcapping": _softcap(reader),

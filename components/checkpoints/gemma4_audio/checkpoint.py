@@ -22,10 +22,10 @@ from ..modules import Module
 from . import layout
 from .settings import (
     AudioSettings,
-    check_clipping,
+    check_clipped_linears,
     expected_settings,
-    known_sizes,
     read_settings,
+    sizes_from_tensors,
 )
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     checker.bind(wanted)
     _relate(checker)
     dtype = checker.precision(spec.dtype)
-    checker.configure(expected_settings(file, audio), known_sizes(checker, layers))
-    check_clipping(checker, file, audio, clipped)
+    checker.configure(expected_settings(file, audio), sizes_from_tensors(checker, layers))
+    check_clipped_linears(checker, file, audio, clipped)
     found = read_settings(checker, file, audio)
     packed = packed_modules(checker, spec, own, plain, schemes)
     checker.refuse()

@@ -89,7 +89,7 @@ def expected_settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Expe
             yield ExpectedSetting(file, path, channels[at], size)
 
 
-def check_clipping(
+def check_clipped_linears(
     checker: LayoutChecker, file: Location, audio: Mapping[str, Any], clipped: bool
 ) -> None:
     """Check use_clipped_linears against the bounds that are stored or not."""
@@ -104,7 +104,7 @@ def check_clipping(
         )
 
 
-def known_sizes(checker: LayoutChecker, layers: int) -> dict[str, Bound]:
+def sizes_from_tensors(checker: LayoutChecker, layers: int) -> dict[str, Bound]:
     """Return the sizes that the tensors show, those that follow from several among them."""
     known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
     width, head = checker.dims.get("width"), checker.dims.get("head")

@@ -18,7 +18,7 @@ from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
 from .rope_factors import llama3_rule
-from .stored_forms import InterleavedRows, RaisedByOne
+from .stored_forms import InterleavedRotaryRows, RaisedByOne
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -63,7 +63,7 @@ def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> 
     """Say in which form llama.cpp stores a tensor where that is another."""
     module = tensor.name.rpartition(".")[0]
     if architecture == "llama" and module.endswith(("q_proj", "k_proj")):
-        return InterleavedRows(**_values(tensor), head_dim=config.get("head_dim", 0))
+        return InterleavedRotaryRows(**_values(tensor), head_dim=config.get("head_dim", 0))
     if architecture in RAISED and module.endswith("norm"):
         return RaisedByOne(**_values(tensor))
     return tensor

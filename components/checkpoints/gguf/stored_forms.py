@@ -8,7 +8,7 @@ from composer.formats.safetensors import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class InterleavedRows(Tensor):
+class InterleavedRotaryRows(Tensor):
     """Queries or keys whose halves of each head are stored row by row in turn.
 
     llama.cpp turns neighbours by positions, where the checkpoint turns a number of the first half

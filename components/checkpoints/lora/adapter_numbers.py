@@ -24,7 +24,7 @@ def find_scaling(configs: Sequence[AdapterConfig]) -> LoraScaling | None:
     return None
 
 
-def check_ranks(
+def checked_rank(
     checker: AdapterChecker, pairs: Mapping[str, LoraPair], configs: Sequence[AdapterConfig]
 ) -> int:
     """Return the rank; report modules of another one, and configs that say another one.

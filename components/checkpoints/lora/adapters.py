@@ -17,7 +17,7 @@ from composer.formats.files import raise_missing
 from ..embedding_table import describe_tensor
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config
 from .adapter_modules import check_modules
-from .adapter_numbers import check_magnitudes, check_ranks, choose_scale, find_scaling
+from .adapter_numbers import check_magnitudes, checked_rank, choose_scale, find_scaling
 from .adapter_tensors import AdapterChecker, split_layer
 from .pair import EMBEDDING, LinearShape, LoraPair
 from .saved_modules import SavedModule, Shapes, check_tying, read_saved_modules
@@ -111,7 +111,7 @@ def _read_adapter_facts(
     pairs = checker.pairs(tensors, saved_tensors)
     for pair in pairs.values():
         checker.check(pair)
-    rank = check_ranks(checker, pairs, configs)
+    rank = checked_rank(checker, pairs, configs)
     check_magnitudes(checker, pairs, configs)
     check_tying(checker, {*pairs, *saved}, configs)
     for config in configs:

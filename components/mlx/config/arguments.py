@@ -44,7 +44,7 @@ def read_architecture_keys(models: Path, name: str, config: Mapping[str, Any]) -
     return _arguments(module or name, TEXT in config, fields, sources)
 
 
-def counts_ids(models: Path, name: str) -> bool:
+def takes_length_from_ids(models: Path, name: str) -> bool:
     """Return whether a function with embeddings takes their number from the ids."""
     for node in ast.walk(_tree(models / f"{name}.py")):
         if isinstance(node, ast.FunctionDef):

@@ -14,7 +14,7 @@ from ...checkpoints.config_keys.key_positions import Placed
 from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
 from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, max_positions
 from ...checkpoints.config_keys.window import AttentionWindow
-from .arguments import TEXT, counts_ids, read_architecture_keys
+from .arguments import TEXT, read_architecture_keys, takes_length_from_ids
 from .conventions import (
     ACTIVATION,
     ACTIVATIONS,
@@ -34,14 +34,14 @@ from .rope import convert_rope
 class MlxConfig:
     """A config for mlx-lm, with additions to its network, and its problems.
 
-    `window` is an attention window that mlx-lm does not compute itself; `counts_ids`
+    `window` is an attention window that mlx-lm does not compute itself; `takes_length_from_ids`
     means that the network needs ids to count, of any value; `positions` is the maximum
     sequence length. Each problem has the path of its key.
     """
 
     config: Mapping[str, Any]
     window: AttentionWindow | None = None
-    counts_ids: bool = False
+    takes_length_from_ids: bool = False
     positions: int | None = None
     problems: tuple[Placed, ...] = ()
 
@@ -61,7 +61,7 @@ def convert_config(
     result: dict[str, Any] = draft.target
     if arguments.nested:
         result = {**config, TEXT: draft.target}
-    counts = counts_ids(models, arguments.module)
+    counts = takes_length_from_ids(models, arguments.module)
     limit = max_positions(draft.source, rules)
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))
 

@@ -11,7 +11,7 @@ from ...checkpoints.config_keys.window import (
     KEYS,
     AttentionWindow,
     full_attention_interval,
-    read_window,
+    read_sliding_window,
 )
 from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
 from .draft import ConfigDraft
@@ -25,7 +25,7 @@ def convert_windows(draft: ConfigDraft) -> AttentionWindow | None:
         return None
     if draft.module in WINDOWED or draft.module in HYBRID:
         return None
-    found = read_window(draft.source, draft.kind, draft.layers)
+    found = read_sliding_window(draft.source, draft.kind, draft.layers)
     for key in KEYS:
         draft.target.pop(key, None)
     if isinstance(found, str):

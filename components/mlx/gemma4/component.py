@@ -24,7 +24,7 @@ from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import AdapterFacts
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
-from ...checkpoints.tokenizer import tokenizer_of
+from ...checkpoints.tokenizer import tokenizer_location
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
 from ..device import device_of
@@ -75,7 +75,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         device = device_of(placement)
         headers = Headers()
         decoder = read_decoder(spec.weights, headers)
-        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        tokenizer = read_tokenizer(tokenizer_location(spec, headers))
         recipe, _ = recipe_schemes(spec, decoder)
         check_expert_dtype(decoder, recipe, facts.dtype, device)
         adapters = read_decoder_adapters(spec, headers, decoder.checkpoint, decoder.without_kv)

@@ -17,7 +17,7 @@ from ...checkpoints.gemma4.checkpoint import read_decoder
 from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports_without_per_layer
 from ...checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
-from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ...checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ...checkpoints.weight_groups import weight_groups
 from .. import loader, packer
 from ..checkpoint import refuse_gguf
@@ -33,7 +33,7 @@ def gemma4_facts(
     refuse_gguf(weights, "mlx.gemma4", "onnx.gemma4")
     decoder = read_decoder(weights, headers)
     checkpoint = decoder.checkpoint
-    tokenizer = tokenizer_of(spec, headers)
+    tokenizer = tokenizer_location(spec, headers)
     end = check_tokenizer(tokenizer, headers, checkpoint)
     recipe, notes = recipe_schemes(spec, decoder)
     adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)

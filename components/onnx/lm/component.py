@@ -31,19 +31,19 @@ from ...checkpoints.lora.pair import layer_projections
 from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.row_reader import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
-from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ...checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ...checkpoints.weight_groups import weight_groups
 from ...models.decoder import ParsedDecoder, read_decoder
 from ..lora import Adapters
 from .decoder import EMBEDS, OnnxDecoder
-from .precision import ActivationConfig, unsupported_precision
+from .precision import ActivationPrecision, unsupported_precision
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 
-class LmConfig(ActivationConfig):
+class OnnxLmConfig(ActivationPrecision):
     """How products are computed, and what of the checkpoint is read."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
@@ -63,7 +63,7 @@ class LanguageModel(Component, name="onnx.lm"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"providers", "threads", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
-    Config = LmConfig
+    Config = OnnxLmConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -72,7 +72,7 @@ class LanguageModel(Component, name="onnx.lm"):
             return Facts(unknown=True)
         found = _read(spec, headers)
         checkpoint = found.checkpoint
-        tokenizer = tokenizer_of(spec, headers)
+        tokenizer = tokenizer_location(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         adapters = read_adapters(spec, headers, layer_projections(checkpoint))
         notes = (*checkpoint.notes, *end)
@@ -96,7 +96,7 @@ class LanguageModel(Component, name="onnx.lm"):
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
         found = _read(spec, headers)
-        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        tokenizer = read_tokenizer(tokenizer_location(spec, headers))
         adapters = read_adapters(spec, headers, layer_projections(found.checkpoint))
         require_unchanged(facts)
         require_equal_head(found.checkpoint)

@@ -12,7 +12,7 @@ from composer.core.errors import Problem
 from composer.formats.gguf import SUFFIX as GGUF
 
 
-class ActivationConfig(ComponentConfig):
+class ActivationPrecision(ComponentConfig):
     """How products are computed."""
 
     activations: Literal["float32", "int8"] = Field(

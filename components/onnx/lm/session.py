@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from ..library import onnxruntime, run_options, session_options
-from ..memory import freeing_load
+from ..memory import release_memory_after_load
 from ..session import CPU, short_error_text
 from ..weights import WeightsFile, private_weights
 
@@ -72,7 +72,7 @@ class DecoderSession:
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
-            with freeing_load():
+            with release_memory_after_load():
                 self._session: Any = onnxruntime().InferenceSession(
                     str(path),
                     options,

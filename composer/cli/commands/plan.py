@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.flags import BundleFlags, read_precisions, with_flags
+from composer.cli.flags import BundleFlags, parse_precisions, with_flags
 from composer.cli.options import Clips, Task, parse_size
 from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
@@ -50,7 +50,7 @@ def command(
                      "variant of this name."),
     ] = None,
 ) -> None:  # fmt: skip
-    from composer.runtime.loading import require_known_ports
+    from composer.runtime.loading import require_plannable_graphs
 
     if budget is not None:
         _budget(bundle, task, clips, parse_size(budget), tried, apply)
@@ -60,7 +60,7 @@ def command(
     opened = bundle.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
-    require_known_ports(opened.checked, graphs)
+    require_plannable_graphs(opened.checked, graphs)
     echo("\n\n".join(_text(opened, opened.plan(name)) for name in names))
 
 
@@ -78,7 +78,7 @@ def _budget(
     from composer.sources.resolve import find_bundle
 
     for each in tried or ():
-        read_precisions([f"any={each}"], "--try")
+        parse_precisions([f"any={each}"], "--try")
     with show_progress() as progress:
         found = budget(
             bundle.options(), nbytes, clips or (), task=task, precisions=tried, progress=progress

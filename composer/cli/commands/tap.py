@@ -50,7 +50,7 @@ def command(
                      "one, and keep how far that is as each stage's noise."),
     ] = None,
 ) -> None:  # fmt: skip
-    from composer.jobs.record import measure_floor, record, replay_graph
+    from composer.jobs.record import add_noise_floor, record, replay_graph
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, not {output}")
@@ -68,7 +68,7 @@ def command(
                 progress=progress,
             )
         if other:
-            dump = measure_floor(dump, other, task=flags.task, options=options, progress=progress)
+            dump = add_noise_floor(dump, other, task=flags.task, options=options, progress=progress)
     target.write(dump.pack())
     of_clips = f" of {count(len(dump.clips), 'clip')}" if dump.further else ""
     print_note(f"{output}: {count(len(dump.stages), 'stage')}{of_clips}")

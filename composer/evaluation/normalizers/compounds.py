@@ -5,7 +5,7 @@ from __future__ import annotations
 from composer.evaluation.alignment import AlignedWords
 
 
-def align(reference: list[str], hypothesis: list[str]) -> tuple[AlignedWords, ...]:
+def align_compounds(reference: list[str], hypothesis: list[str]) -> tuple[AlignedWords, ...]:
     """Align words at equal cost for each error, and compounds at none.
 
     Neighbours on either side, joined, may match one word on the other: `white paper` matches

@@ -13,10 +13,10 @@ from composer.evaluation.normalizers import compounds
 from composer.evaluation.normalizers.numbers import numbers_to_digits
 from composer.evaluation.normalizers.whisper import (
     CONTRACTIONS,
+    american_spellings,
     drop_symbols_without_numbers,
     expand_contractions,
     respell,
-    spellings,
     strip_accents_and_symbols,
     strip_brackets,
 )
@@ -161,7 +161,7 @@ for _pattern, _full in CONTRACTIONS.items():
         LEADERBOARD[_pattern] = _full
 IGNORED = "ignore time segment in scoring"
 
-align = compounds.align
+align = compounds.align_compounds
 
 
 def normalize(text: str) -> str:
@@ -171,7 +171,7 @@ def normalize(text: str) -> str:
     )
     for spaced, joined in JOINED.items():
         text = re.sub(rf"\b{spaced}\b".replace(" ", r"\s+"), joined, text)
-    text = respell(numbers_to_digits(text), {**spellings(), **SPELT})
+    text = respell(numbers_to_digits(text), {**american_spellings(), **SPELT})
     return drop_symbols_without_numbers(acronyms(respell(text, SPELLINGS_OF_NAMES)))
 
 

@@ -56,7 +56,7 @@ def normalize(text: str) -> str:
                 expand_contractions(strip_brackets(text, FILLERS), CONTRACTIONS)
             )
         ),
-        spellings(),
+        american_spellings(),
     )
     return drop_symbols_without_numbers(text)
 
@@ -94,7 +94,7 @@ def drop_symbols_without_numbers(text: str) -> str:
 
 
 @cache
-def spellings() -> Mapping[str, str]:
+def american_spellings() -> Mapping[str, str]:
     """Return the American spelling of British words, from the package `whisper-normalizer`.
 
     Raise ComposerError R577 if it is not installed, or has another table than Whisper's.

@@ -12,7 +12,7 @@ from composer.formats.audio.container_parts import (
     unsupported_fault,
 )
 from composer.formats.audio.spliced import SplicedFile
-from composer.formats.audio.wav_chunks import find_sample_chunk, iter_chunks
+from composer.formats.audio.wav_chunks import find_data_chunk, iter_chunks
 
 _PLAIN = {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni", "FL32", "fl32", "FL64",
           "fl64", "alaw", "ALAW", "ulaw", "ULAW"}  # fmt: skip
@@ -38,7 +38,7 @@ def find_aiff_parts(file: BinaryIO, size: int) -> PartsAndFault:
         if name == b"COMM":
             common = file.read(min(length, 4096))
         elif name == b"SSND":
-            found = find_sample_chunk(file, size, "big", start, length)
+            found = find_data_chunk(file, size, "big", start, length)
     file.seek(8)
     compressed = file.read(4) == b"AIFC"
     codec = common[18:22].decode("latin1") if compressed else "NONE"

@@ -18,7 +18,7 @@ from composer.formats.audio.container_parts import (
     truncated_fault,
     unsupported_fault,
 )
-from composer.formats.audio.opus import RATE, packet_samples, packets
+from composer.formats.audio.opus import RATE, packet_samples, page_packets
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.tags import find_all
 
@@ -112,7 +112,7 @@ def _read_pages(file: BinaryIO, size: int, streams: list[_Stream]) -> AudioFault
                 return damaged_fault("Ogg", f"page {number}, at byte {at}, goes back in time")
             stream.granule, stream.last = granule, at
         if stream.codec == "Opus":
-            stream.last_page_samples = sum(map(packet_samples, packets(page)))
+            stream.last_page_samples = sum(map(packet_samples, page_packets(page)))
             stream.packet_samples += stream.last_page_samples
         stream.stop, stream.ended = at + len(page), bool(page[5] & 4)
     return None

@@ -8,7 +8,7 @@ RATE = 48_000
 _SILK, _HYBRID, _CELT = (480, 960, 1920, 2880), (480, 960), (120, 240, 480, 960)
 
 
-def packets(page: bytes) -> Iterator[bytes]:
+def page_packets(page: bytes) -> Iterator[bytes]:
     """Yield the packets that begin on an Ogg page."""
     at, begins = 27 + page[26], not page[5] & 1
     start = at

@@ -12,7 +12,7 @@ from composer.formats.audio.container_parts import (
     unsupported_fault,
 )
 from composer.formats.audio.spliced import SplicedFile
-from composer.formats.audio.wav_chunks import SampleChunk, find_sample_chunk, iter_chunks
+from composer.formats.audio.wav_chunks import SampleChunk, find_data_chunk, iter_chunks
 
 _PLAIN = {1, 3, 6, 7}  # PCM, float, A-law, mu-law: their bytes say how many frames they are
 _READ = _PLAIN | {0x02, 0x11, 0x31}  # and MS ADPCM, IMA ADPCM, GSM 6.10
@@ -68,7 +68,7 @@ def find_wav_parts(file: BinaryIO, size: int) -> PartsAndFault:
             tag = int.from_bytes(form[:2], "little")
             tag = int.from_bytes(form[24:26], "little") if tag == 0xFFFE else tag
         elif name == b"data":
-            found = find_sample_chunk(file, size, "little", start, length, long)
+            found = find_data_chunk(file, size, "little", start, length, long)
             break
     if tag == 1 and form[14:16] > b"" and int.from_bytes(form[14:16], "little") > 32:
         return [], unsupported_fault("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")

@@ -36,7 +36,7 @@ def iter_chunks(
         at += 8 + length + length % 2
 
 
-def find_sample_chunk(
+def find_data_chunk(
     file: BinaryIO, size: int, order: Order, start: int, stated: int, long: int | None = None
 ) -> SampleChunk:
     """Return the samples that start at `start`, by the actual bytes.

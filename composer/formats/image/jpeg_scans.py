@@ -20,7 +20,7 @@ _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
 @dataclass(frozen=True)
-class Component:
+class ColorComponent:
     """How often a component is sampled across and down."""
 
     across: int
@@ -28,7 +28,7 @@ class Component:
 
 
 @dataclass
-class Frame:
+class JpegFrame:
     """What the header of a frame says, and which bits of each coefficient are missing still.
 
     `missing` has, by component, the lowest bits of its 64 coefficients that no scan has brought.
@@ -37,7 +37,7 @@ class Frame:
     width: int
     height: int
     is_progressive: bool
-    components: dict[int, Component]
+    components: dict[int, ColorComponent]
     missing: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,18 +106,18 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, tuple[int, int]]]:
         at = after
 
 
-def _frame(marker: int, body: bytes) -> Frame:
+def _frame(marker: int, body: bytes) -> JpegFrame:
     _, height, width, count = struct.unpack_from(">BHHB", body)
     components = {}
     for number in range(count):
         name, sampling, _ = struct.unpack_from(">BBB", body, 6 + 3 * number)
-        components[name] = Component(sampling >> 4, sampling & 15)
+        components[name] = ColorComponent(sampling >> 4, sampling & 15)
     if not components or not all(each.across and each.down for each in components.values()):
         raise ValueError("its frame has no components")
-    return Frame(width, height, marker in PROGRESSIVE, components)
+    return JpegFrame(width, height, marker in PROGRESSIVE, components)
 
 
-def _scan(frame: Frame, body: bytes) -> list[int]:
+def _scan(frame: JpegFrame, body: bytes) -> list[int]:
     """Take what a scan has off what is missing; return its components."""
     names = list(body[1 : 1 + 2 * body[0] : 2])
     first, last, bits = struct.unpack_from(">BBB", body, 1 + 2 * body[0])
@@ -132,7 +132,7 @@ def _scan(frame: Frame, body: bytes) -> list[int]:
     return names
 
 
-def _require_complete(frame: Frame | None) -> None:
+def _require_complete(frame: JpegFrame | None) -> None:
     if frame is None:
         raise ValueError("it has no frame")
     missing = sum(any(each) for each in frame.missing.values())

@@ -88,7 +88,7 @@ def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
         return None
 
 
-def partial_listing(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
+def listing_from_snapshot(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
     """Return the files of a commit that another tool cached, by their blobs' names."""
     root, blobs = home / "snapshots" / commit, (home / "blobs").resolve()
     files: dict[str, HubFile] = {}

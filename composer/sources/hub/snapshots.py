@@ -16,7 +16,12 @@ from composer.formats.file_problems import show
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.hub.ids import COMMIT, HubId
-from composer.sources.hub.listing import cached_listing, commit_files, fetch_commit, partial_listing
+from composer.sources.hub.listing import (
+    cached_listing,
+    commit_files,
+    fetch_commit,
+    listing_from_snapshot,
+)
 from composer.sources.hub.tree import HubFile
 
 MAIN = "main"
@@ -148,7 +153,7 @@ def _resolve(id: HubId, offline: bool) -> Snapshot:
     files = cached_listing(id.repo, commit)
     partial = files is None and (offline or bool(notes))
     if partial:
-        files = partial_listing(id.repo, home, commit)
+        files = listing_from_snapshot(id.repo, home, commit)
     files = files or commit_files(id.repo, commit)
     return Snapshot(id.repo, commit, home, files, partial, offline, notes)
 

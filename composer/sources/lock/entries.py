@@ -83,18 +83,18 @@ class LockedComponent(Strict):
     ports: dict[str, str]
 
 
-class TaskEntry(Strict):
+class LockedTask(Strict):
     """A task's inputs and outputs, by name."""
 
     inputs: dict[str, str]
     outputs: dict[str, str]
 
 
-class VariantEntry(Strict):
+class LockedVariant(Strict):
     """A bundle without a variant, or in one of them."""
 
     components: dict[str, LockedComponent]
-    tasks: dict[str, TaskEntry]
+    tasks: dict[str, LockedTask]
 
 
 class Licences(Strict):
@@ -114,8 +114,8 @@ class LockFile(Strict):
     manifest: FileEntry
     licences: Licences
     sources: dict[str, SourceEntry]
-    edition: VariantEntry
-    variants: dict[str, VariantEntry]
+    edition: LockedVariant
+    variants: dict[str, LockedVariant]
 
 
 @dataclass(frozen=True)
