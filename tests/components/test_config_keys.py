@@ -10,9 +10,9 @@ import pytest
 import transformers
 
 from composer.components.mlx.config.conversion import convert_config
-from composer.components.mlx.lm import LanguageModel, LmConfig
+from composer.components.mlx.lm import LanguageModel, MlxLmConfig
 from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
-from composer.components.onnx.lm.component import LmConfig as OnnxConfig
+from composer.components.onnx.lm.component import OnnxLmConfig as OnnxConfig
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -45,7 +45,7 @@ def quiet():
 
 def spec(folder, ignore=()):
     weights = Location("repo", "", folder.parent) / folder.name
-    return Spec("decoder", LmConfig(ignore=ignore), weights)
+    return Spec("decoder", MlxLmConfig(ignore=ignore), weights)
 
 
 def load(folder, ignore=()):

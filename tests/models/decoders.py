@@ -11,7 +11,7 @@ from composer.components.checkpoints.row_reader import EmbeddingRows
 from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models.decoder import TABLE, read_decoder
 from composer.components.numpy.decoder import NumpyDecoder
-from composer.components.onnx.lm.component import LmConfig
+from composer.components.onnx.lm.component import OnnxLmConfig
 from composer.components.onnx.lm.decoder import OnnxDecoder
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
@@ -75,7 +75,9 @@ def assert_same_in_any_chunks(model, ids, logits, continued, close):
 
 
 def spec(folder, **config):
-    return Spec("decoder", LmConfig(**config), Location("repo", "", folder.parent) / folder.name)
+    return Spec(
+        "decoder", OnnxLmConfig(**config), Location("repo", "", folder.parent) / folder.name
+    )
 
 
 def parsed(folder, **config):

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from composer.components.mlx.lm import LanguageModel as MlxLm
-from composer.components.mlx.lm import LmConfig as MlxConfig
+from composer.components.mlx.lm import MlxLmConfig as MlxConfig
 from composer.components.onnx.lm import LanguageModel as OnnxLm
-from composer.components.onnx.lm.component import LmConfig as OnnxConfig
+from composer.components.onnx.lm.component import OnnxLmConfig as OnnxConfig
 from composer.core.component import Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
