@@ -159,14 +159,11 @@ def _with_variant(document: Document, variant: str) -> Document:
         message = with_nearest(f"there is no variant '{variant}'", variant, variants)
         hint = f"variants: {listed(variants)}"
         raise _error(document, [Fault("M132", message, ("variants",), hint, key=True)])
-    if not isinstance(variants[variant], dict):
+    patch = variants[variant]
+    if not isinstance(patch, dict):
         expected = "a mapping of keys to values"
-        raise _error(
-            document, [wrong_type_fault(("variants", variant), expected, variants[variant])]
-        )
-    patch = dict(variants[variant])
-    for key in ("composer", "variants"):
-        patch.pop(key, None)
+        raise _error(document, [wrong_type_fault(("variants", variant), expected, patch)])
+    patch = {key: value for key, value in patch.items() if key not in ("composer", "variants")}
     span = document.spans.children["variants"].children[variant]
     data, spans = merge_patch(document.data, patch, document.spans, span)
     return Document(document.file, data, spans)
