@@ -177,8 +177,7 @@ def read_decoder(
     architecture = architectures().get(kind)
     if architecture is None:
         raise ComposerError(_unknown(kind, checkpoint))
-    tied = f"{HEAD}.weight" not in checkpoint.tensors
-    table = checkpoint.table
+    table, tied = checkpoint.table, f"{HEAD}.weight" not in checkpoint.tensors
     config = DecoderConfigReader(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)
     config.check_unread()
