@@ -117,7 +117,7 @@ def test_the_spellings_are_all_there():
 
 
 def test_other_spellings_are_refused(monkeypatch):
-    whisper.spellings.cache_clear()
+    whisper.american_spellings.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(whisper, "SPELLINGS", "0" * 64)
         with pytest.raises(ComposerError) as caught:
