@@ -38,7 +38,7 @@ def add_variants(schema: dict[str, Any]) -> None:
 
 
 def _name(model: str) -> str:
-    return model.replace("Model", "") + "Patch"
+    return model.replace("Fields", "") + "Patch"
 
 
 def _patch(node: dict[str, Any]) -> dict[str, Any]:
