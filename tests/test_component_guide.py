@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 from safetensors.numpy import save_file
 
 import composer
-from composer.core import registry
 from composer.core.backend import Backend
 from composer.core.component import Component, Facts, Spec
 from composer.core.errors import Problem
@@ -23,6 +20,7 @@ from composer.generation.engine import Decoder, Request
 from composer.generation.sampler import Sampling
 from composer.generation.stop import StopRules
 from composer.manifest.schema import bundle_schema, schema_text
+from tests.installed import installed
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "guides" / "components.md").read_text()
 CLIP = (np.sin(np.arange(16000) / 20).astype(np.float32), 16000)
@@ -36,21 +34,12 @@ def blocks(language):
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """Install the package that the guide's project table and Python make."""
-    (table,) = map(tomllib.loads, blocks("toml"))
-    info = tmp_path / "site" / "example_package-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example-package\nVersion: 1.0\n")
-    lines = []
-    for group, entries in table["project"]["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    (tmp_path / "site" / "example_package.py").write_text("\n".join(blocks("python")))
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    registry.rediscover()
-    yield
-    sys.modules.pop("example_package", None)
-    monkeypatch.undo()
-    registry.rediscover()
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "example_package.py").write_text("\n".join(blocks("python")))
+    (project,) = blocks("toml")
+    with installed(project, site, monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -125,6 +114,33 @@ def test_a_decoder(bundle, bigram):
         assert "".join(loaded.stream(ids=[2])) == "a time"
         short = loaded.run(ids=[1], options={"answer": {"max_tokens": 2}})
         assert (short.text, short.finish_reason) == ("upon a", "length")
+
+
+def test_a_decoder_with_every_option(bundle, bigram):
+    path = bundle("reciter")
+    path.write_text(path.read_text().replace("example.bigram", "example.reciter"))
+    with composer.load(path) as loaded:
+        result = loaded.run(ids=[1], options={"answer": {"stop_text": [" time"], "logprobs": True}})
+        assert (result.text, result.finish_reason) == ("upon a", "stop")
+        assert loaded.run(ids=[1], options={"answer": {"stop": ["a"]}}).text == "upon"
+        with pytest.raises(composer.ComposerError, match="R516 stop 'b' is not a token"):
+            loaded.run(ids=[1], options={"answer": {"stop": ["b"]}})
+    path.write_text(path.read_text().replace("max_tokens: 8", "max_tokens: 8, top_k: 3"))
+    (problem,) = composer.check(path).problems
+    assert problem.message == "top_k 3 has no effect at temperature 0, which is greedy"
+
+
+def test_the_cause_of_a_failure_has_its_own_traceback(bundle, bigram, monkeypatch):
+    path = bundle("reciter")
+    with composer.load(path) as loaded, pytest.raises(composer.ComposerError) as caught:
+        loaded.run(ids=[99])
+    assert "R500" in str(caught.value)
+    assert isinstance(caught.value.__cause__, IndexError)
+    assert caught.traceback
+    last = caught.value.__cause__.__traceback__
+    while last.tb_next:
+        last = last.tb_next
+    assert last.tb_frame.f_code.co_filename.endswith("example_package.py")
 
 
 def test_files_that_do_not_fit_a_decoder(bundle, bigram):

@@ -1,10 +1,13 @@
 from typing import Annotated
 
+import numpy as np
 import pytest
 from pydantic import Field
 
+import composer
 from composer.checker.options import read_option
 from composer.core.call_signature import Option
+from tests.fakes import BUNDLE, write
 
 MARKS = tuple[int | str, int | str] | None
 
@@ -44,3 +47,12 @@ def test_what_it_should_be_is_reported(annotation, given, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         read_option("x", Option(annotation, None), given)
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("fakes")
+def test_no_options_for_a_node_are_none(tmp_path):
+    clip = (np.arange(16, dtype=np.float32) / 16, 8000)
+    with composer.load(write(tmp_path, BUNDLE)) as loaded:
+        plain = loaded.run(audio=clip).text
+        assert loaded.run(audio=clip, options={"answer": {}}).text == plain
+        assert loaded.run(audio=clip, options={"answer": {"end": "!"}}).text != plain

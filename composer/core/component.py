@@ -136,11 +136,13 @@ class Component:
     def __init_subclass__(cls, *, name: str) -> None:
         cls.name = name
         cls.summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-        methods = {}
-        for key, member in vars(cls).items():
-            if hasattr(member, "__signature_of_ports__"):
-                methods[key] = member.__signature_of_ports__
-        cls.methods = methods
+        keys = dict.fromkeys(key for base in reversed(cls.__mro__) for key in vars(base))
+        members = {key: getattr(cls, key) for key in keys}
+        cls.methods = {
+            key: member.__signature_of_ports__
+            for key, member in members.items()
+            if hasattr(member, "__signature_of_ports__")
+        }
 
     @classmethod
     def facts(cls, spec: Spec, headers: Any) -> Facts:

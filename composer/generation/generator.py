@@ -11,13 +11,10 @@ import numpy as np
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import some
-from composer.generation.answer import Request
 from composer.generation.decoder import CachedDecoder, DecoderInput
 from composer.generation.options import GenerationOptions
 from composer.generation.prefix_cache import PrefixCache
-from composer.generation.reasoning import ReasoningIds
 from composer.generation.scheduler import Scheduler
-from composer.generation.stop import StopRules
 from composer.generation.text import Tokenizer
 
 
@@ -54,20 +51,9 @@ class TextGenerator:
         call itself raises errors of the options; decoding starts with the first token.
         """
         budget = self._token_budget(len(prompt), options.max_tokens)
-        stop = {self.id_of("R516", "stop", each) for each in options.stop}
-        marks = None
-        if options.reasoning:
-            marks = ReasoningIds(
-                *(self.id_of("R565", "reasoning", each) for each in options.reasoning)
-            )
-        request = Request(
-            replace(prompt, reuse_cache=options.reuse_cache),
-            options.sampling,
-            StopRules(self.stop | stop, budget),
-            marks,
-            options.stop_text,
-            options.logprobs,
-        )
+        prompt = replace(prompt, reuse_cache=options.reuse_cache)
+        limited = replace(options, max_tokens=budget)
+        request = limited.request(prompt, self.tokenizer, self.stop, self.rows)
         return self.scheduler.generate(request)
 
     def replay(self, prompt: DecoderInput, ids: Any) -> Any:
@@ -105,19 +91,3 @@ class TextGenerator:
                 )
             )
         return min(max_tokens, self.limit - rows)
-
-    def id_of(self, code: str, option: str, token: int | str) -> int:
-        """Return the id of a token given as an id or as text."""
-        found = self.tokenizer.token_to_id(token) if isinstance(token, str) else token
-        if found is None or not 0 <= found < self.rows:
-            hint = "give one token, as an id or as its text in tokenizer.json"
-            if option == "stop":
-                hint += "; a text of several tokens goes under stop_text"
-            raise ComposerError(
-                Problem(
-                    code,
-                    f"{option} {token!r} is not a token of this model",
-                    hint=hint,
-                )
-            )
-        return found

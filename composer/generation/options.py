@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -11,8 +11,11 @@ from pydantic import Field
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
+from composer.generation.answer import Request
+from composer.generation.reasoning import ReasoningIds
 from composer.generation.sampler import Sampling
-from composer.generation.stop import LONGEST, MOST
+from composer.generation.stop import LONGEST, MOST, StopRules
+from composer.generation.text import Tokenizer
 
 TEXT_ENDS = "text_ends"
 GENERATED = {
@@ -102,6 +105,49 @@ class GenerationOptions:
     def sampling(self) -> Sampling:
         """Return how tokens are chosen."""
         return Sampling(**{each.name: getattr(self, each.name) for each in fields(Sampling)})
+
+    def request(
+        self, prompt: Any, tokenizer: Tokenizer, stop: Set[int], vocabulary: int
+    ) -> Request:
+        """Return the request to continue a prompt as all these options say.
+
+        `stop` ids end a text, and `vocabulary` ids exist. `reuse_cache` is left to a decoder that
+        keeps a cache: it changes no answer. Raise ComposerError R516 or R565 for what is no token.
+        """
+        known = _KnownTokens(tokenizer, vocabulary)
+        more = {known.id_of("R516", "stop", each) for each in self.stop}
+        marks = None
+        if self.reasoning:
+            marks = ReasoningIds(
+                *(known.id_of("R565", "reasoning", each) for each in self.reasoning)
+            )
+        return Request(
+            prompt,
+            self.sampling,
+            StopRules(frozenset(stop | more), self.max_tokens),
+            marks,
+            self.stop_text,
+            self.logprobs,
+        )
+
+
+@dataclass(frozen=True)
+class _KnownTokens:
+    """The tokens that an option may name: those of a tokenizer that the model has rows for."""
+
+    tokenizer: Tokenizer
+    vocabulary: int
+
+    def id_of(self, code: str, option: str, token: TokenOrId) -> int:
+        """Return the id of a token given as an id or as text."""
+        found = self.tokenizer.token_to_id(token) if isinstance(token, str) else token
+        if found is None or not 0 <= found < self.vocabulary:
+            hint = "give one token, as an id or as its text in tokenizer.json"
+            if option == "stop":
+                hint += "; a text of several tokens goes under stop_text"
+            message = f"{option} {token!r} is not a token of this model"
+            raise ComposerError(Problem(code, message, hint=hint))
+        return found
 
 
 def validate_generation(method: str, options: Mapping[str, Any]) -> None:

@@ -25,18 +25,18 @@ def read_options(
 ) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Return overridden options by node as their types say, with what is wrong about them."""
     problems = unknown_name_problems("set options of", given, graph.nodes)
-    read: dict[str, dict[str, Any]] = {}
-    for name in given.keys() & graph.nodes.keys():
+    read: dict[str, dict[str, Any]] = {name: {} for name in given.keys() & graph.nodes.keys()}
+    for name, own in read.items():
         node = graph.nodes[name]
         options = node.known_options
         faults = unknown_name_problems(f"set on '{name}' the option", given[name], options)
         for key in given[name].keys() & options.keys():
             try:
-                read.setdefault(name, {})[key] = read_option(key, options[key], given[name][key])
+                own[key] = read_option(key, options[key], given[name][key])
             except ValueError as error:
                 faults.append(Problem("R542", f"'{name}': {error}"))
         if not faults and node.signature and node.component:
-            kind, together = checked.components[node.component].cls, {**node.options, **read[name]}
+            kind, together = checked.components[node.component].cls, {**node.options, **own}
             for message in option_conflicts(kind, node.method, node.signature, together):
                 faults.append(Problem("R542", f"'{name}': {message}"))
         problems += faults

@@ -1,0 +1,1 @@
+"""A feature extractor and a decoder for composer, as its guide to components has them."""
