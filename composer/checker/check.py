@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from composer.checker.accepted_warnings import without_accepted
 from composer.checker.component_facts import describe_components
 from composer.checker.lock_differences import lock_problems
 from composer.checker.packages import package_problems
@@ -98,7 +99,7 @@ def check_variant(
     checked = Checked(manifest, components, graphs, request, lock)
     if lock:
         problems += lock_problems(checked)
-    return CheckResult(in_order(problems), checked)
+    return CheckResult(in_order(without_accepted(manifest, problems)), checked)
 
 
 def recheck(checked: Checked) -> CheckResult:

@@ -92,7 +92,7 @@ def _numbers(name: str, text: str) -> Any:
             with np.errstate(over="ignore"):
                 # Mapped first: a header may claim more than there is memory, or file.
                 return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, OverflowError, MemoryError, EOFError, SyntaxError) as error:
+        except Exception as error:  # its parser of headers raises what Python's own does
             why = getattr(error, "strerror", None) or error
             message = f"'{name}' cannot be read from {text}: {why}"
             raise ComposerError(Problem("R542", message)) from None

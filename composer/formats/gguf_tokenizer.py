@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from math import isfinite
+from typing import Any, TypeGuard
 
 from composer.core.location import Location
 from composer.formats.file_problems import refuse, show
@@ -19,6 +20,8 @@ from composer.formats.vocab_merges import BYTES, PIPELINES, split_pre_tokenizer
 KEY = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 PIECE = 256  # characters of a token of SentencePiece
+CHARACTERS = 8_000_000  # of all tokens together, each of which is cut at every one of them
+MERGES = 2_000_000  # four times those of Gemma's 262,144 tokens
 # The pattern of Llama 3's tokenizer.json; llama.cpp's for the name llama-bpe.
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -71,6 +74,13 @@ def _texts(file: Location, metadata: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
+def _are_numbers(values: Any) -> TypeGuard[list[float]]:
+    """Return whether this is a list of finite numbers, by which pieces can be ordered."""
+    if not isinstance(values, list):
+        return False
+    return all(isinstance(each, int | float) and isfinite(each) for each in values)
+
+
 def _added(token: str, number: int, kind: int) -> dict[str, Any]:
     flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
     return {"id": number, "content": token, "special": kind == CONTROL, **flags}
@@ -111,10 +121,13 @@ def _sentence_piece(
     Spaces are `▁`, and a character without a token is its bytes.
     """
     scores = metadata.get(f"{KEY}scores")
-    if not isinstance(scores, list) or len(scores) != len(vocab):
+    if not _are_numbers(scores) or len(scores) != len(vocab):
         refuse(file, "S460", f"{KEY}scores is not one number for each of {len(vocab)} tokens")
     ranked: list[tuple[float, int, int, str, str]] = []
     pieces = {token: number for token, number in vocab.items() if types[number] == NORMAL}
+    if (characters := sum(map(len, pieces))) > CHARACTERS:
+        what = f"the tokens have {characters} characters; the limit is {CHARACTERS}"
+        refuse(file, "S463", what)
     for token, number in pieces.items():
         if len(token) > PIECE:
             refuse(file, "S460", f"the token {show(token)} has {len(token)} characters")
@@ -122,6 +135,8 @@ def _sentence_piece(
             left, right = token[:cut], token[cut:]
             if left in pieces and right in pieces:
                 ranked.append((-scores[number], pieces[left], pieces[right], left, right))
+        if len(ranked) > MERGES:
+            refuse(file, "S463", f"its tokens are merged in more than {MERGES} ways")
     unknown = [token for token, number in vocab.items() if types[number] == UNKNOWN]
     model = {
         "type": "BPE",

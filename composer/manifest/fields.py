@@ -16,6 +16,7 @@ REFERENCE = r"^\$[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?$"
 # A package of an index with versions, as PEP 508 has it: no address, no marker, no extra.
 VERSIONS = r"(===?|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+"
 REQUIREMENT = rf"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? ?({VERSIONS}( ?, ?{VERSIONS})*)?$"
+LINT = r"^L3[0-9][0-9]$"
 OUTPUT = r"^[A-Za-z0-9_]+$"
 HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -32,6 +33,7 @@ HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
 Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
 Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
 Kind = Annotated[str, Field(pattern=DOTTED, max_length=64)]
+LintCode = Annotated[str, Field(pattern=LINT)]
 Requirement = Annotated[str, Field(pattern=REQUIREMENT, max_length=128)]
 Output = Annotated[str, Field(pattern=OUTPUT, max_length=64)]
 PortText = Annotated[str, Field(min_length=1, max_length=200)]

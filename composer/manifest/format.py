@@ -21,6 +21,7 @@ from composer.manifest.fields import (
     KeyPath,
     Kind,
     Line,
+    LintCode,
     Maybe,
     Name,
     Output,
@@ -260,6 +261,11 @@ class BundleFields(Strict):
         default={},
         description="The packages that provide kinds or operators of others; none is installed.",
         examples=[{"acme.denoise": "acme-audio>=1.2"}],
+    )
+    accepts: dict[LintCode, Line] = Field(
+        default={},
+        description="The warnings that are known and meant, by their codes, each with the reason.",
+        examples=[{"L340": "the model was trained without <bos>"}],
     )
     components: dict[Name, ComponentFields] = Field(
         description="The parts by name. A name is yours to choose; the graph uses it."

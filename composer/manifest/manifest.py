@@ -62,6 +62,7 @@ class Manifest:
     provenance: tuple[Origin, ...]
     document: Document = field(repr=False)
     packages: Mapping[str, str] = field(default_factory=dict)
+    accepts: Mapping[str, str] = field(default_factory=dict)
     variant: str | None = None
 
     @property
@@ -195,6 +196,7 @@ def _manifest(
         provenance=tuple(Origin(o.what, o.from_, o.how, o.licence) for o in model.provenance),
         document=document,
         packages=model.packages,
+        accepts=model.accepts,
         variant=variant,
     )
 

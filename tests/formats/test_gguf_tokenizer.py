@@ -18,7 +18,7 @@ from tokenizers import (
 )
 
 from composer.core.location import Location
-from composer.formats import read_tokenizer, tokenizer_bytes
+from composer.formats import gguf_tokenizer, read_tokenizer, tokenizer_bytes
 from composer.formats.gguf_tokenizer import LLAMA3
 from composer.formats.vocab_merges import QWEN2
 from tests.formats.making import refusal
@@ -176,6 +176,14 @@ REFUSED = {
         {"model": "llama"},
         "S460 tokenizer.ggml.scores is not one number for each of 2 tokens",
     ),
+    "scores that are texts": (
+        {"model": "llama", "scores": ["0", "1"]},
+        "S460 tokenizer.ggml.scores is not one number for each of 2 tokens",
+    ),
+    "scores without order": (
+        {"model": "llama", "scores": [0.0, float("nan")]},
+        "S460 tokenizer.ggml.scores is not one number for each of 2 tokens",
+    ),
     "a piece without end": (
         {"model": "llama", "tokens": ["a", "b" * 300], "scores": [0.0, -1.0]},
         "S460 the token '" + "b" * 57 + "...' has 300 characters",
@@ -189,3 +197,17 @@ def test_it_refuses(case, tmp_path):
     given = {"model": "gpt2", "pre": "qwen2", "tokens": ["a", "b"], "merges": ["a b"]} | changes
     file = write(tmp_path, **{key: value for key, value in given.items() if value is not None})
     assert refusal(lambda: tokenizer_bytes(file)) == f"{file}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "message"),
+    [
+        ("CHARACTERS", 5, "the tokens have 6 characters; the limit is 5"),
+        ("MERGES", 1, "its tokens are merged in more than 1 ways"),
+    ],
+)
+def test_what_its_pieces_make_is_bounded(limit, most, message, tmp_path, monkeypatch):
+    file = write(tmp_path, model="llama", tokens=["a", "aa", "aaa"], scores=[0.0, -1.0, -2.0])
+    assert read_tokenizer(file).size == 3
+    monkeypatch.setattr(gguf_tokenizer, limit, most)
+    assert refusal(lambda: tokenizer_bytes(file)) == f"{file}: S463 {message}"

@@ -1,8 +1,12 @@
 """Damage sound files in the ways that an untrusted file could be damaged."""
 
+import re
+
 from hypothesis import strategies as st
 
 from tests.fuzz.readers import READERS
+
+VALUE = re.compile(rb'"(?:[^"\\]|\\.){0,40}"|-?\d[\d.e+-]*|true|false|null')  # of JSON
 
 
 @st.composite
@@ -12,7 +16,7 @@ def damaged(draw, name):
     data = bytearray(draw(st.sampled_from(reader.seeds)))
     for _ in range(draw(st.integers(1, 8))):
         at = draw(st.integers(0, len(data)))
-        match draw(st.integers(0, 6)):
+        match draw(st.integers(0, 8)):
             case 0 if at < len(data):
                 data[at] = draw(st.integers(0, 255))
             case 1:
@@ -28,6 +32,8 @@ def damaged(draw, name):
                 piece = data[at : at + draw(st.integers(1, 64))]
                 to = draw(st.integers(0, len(data)))
                 data[to : to + len(piece)] = piece
-            case _:
+            case 6:
                 del data[at:]
+            case _ if value := VALUE.search(data, at):
+                data[slice(*value.span())] = draw(st.sampled_from(reader.pieces))
     return bytes(data) if draw(st.integers(0, 20)) else draw(st.binary(max_size=300))

@@ -9,19 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-from gguf import GGMLQuantizationType, GGUFWriter
-from gguf.quants import quantize
 from onnx import helper
 from safetensors.numpy import save
 
 from composer.core.errors import ComposerError
 from composer.formats import read_onnx, read_safetensors
-from composer.formats.gguf import read_gguf
 from composer.formats.image.reading import read_picture
 from composer.manifest import read_manifest
 from tests.formats.making import HERE, one
 from tests.formats.onnx_models import GOOD, branch, external, model, value
-from tests.fuzz import media
+from tests.fuzz import checkpoints, media
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ("bundles/mega-asr-mini/bundle.yaml", "tests/manifests/elderwise.yaml")
@@ -63,10 +60,6 @@ def _safetensors(data: bytes) -> None:
     }
 
 
-def _gguf(data: bytes) -> None:
-    read_gguf(HERE, one(data))
-
-
 def _onnx(data: bytes) -> None:
     read_onnx(HERE, one(data))
 
@@ -80,26 +73,6 @@ def _models() -> tuple[bytes, ...]:
     nested = model(nodes, [value("x"), value("c", [])])
     outside = model(weights=[external(offset=0, length=64)])
     return GOOD, nested.SerializeToString(), outside.SerializeToString()
-
-
-def _ggufs() -> tuple[bytes, ...]:
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("f32", "q8_0"):
-            file = Path(folder) / name
-            writer = GGUFWriter(file, "llama")
-            writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
-            writer.add_array("scores", [0.5, 1.0])
-            weight = np.ones((2, 32), np.float32)
-            kind = GGMLQuantizationType[name.upper()]
-            writer.add_tensor("a.weight", quantize(weight, kind), raw_dtype=kind)
-            writer.add_tensor("b", np.zeros(3, np.float32))
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-            writer.close()
-            found.append(file.read_bytes())
-    return tuple(found)
 
 
 def _tensors() -> tuple[bytes, ...]:
@@ -150,11 +123,38 @@ READERS = {
          b"-1", b"\\ud800", b"\0", b"\xff", b"9" * 400, b"[" * 2000),
     ),
     "gguf": Reader(
-        _gguf,
-        _ggufs(),
+        checkpoints.read_gguf_file,
+        checkpoints.ggufs(),
         (b"GGUF", b"\x03\0\0\0", b"\x09\0\0\0", b"\x08\0\0\0", b"\xff" * 8,
          b"\0" * 8, b"\x01\0\0\0",
          b"general.alignment", b"\xff\xff\xff\x7f", b"\x1e\0\0\0", b"\x0c\0\0\0", b"../"),
+    ),
+    "tokenizer": Reader(
+        checkpoints.read_tokenizer_file,
+        checkpoints.tokenizers(),
+        (b'"Regex"', b'"String"', b'"Sequence"', b'"Precompiled"', b'"Prepend"', b'"Metaspace"',
+         b'"Digits"', b'"content"', b'"merges"', b"(a+)+", b"(?:", b"[[", b"{9,}", b"null",
+         b"true", b"-1", b"1e99", b"16777215", b"[]", b"{}", b'""', b"\\ud800", b"\\u0000"),
+    ),
+    "config": Reader(
+        checkpoints.read_config_file,
+        checkpoints.configs(),
+        (b'"rope_parameters"', b'"rope_scaling"', b'"layer_types"', b'"quantization"',
+         b'"text_config"', b'"audio_config"', b'"eos_token_id"', b'"hidden_size"', b"null",
+         b"true", b"-1", b"0", b"0.0", b"1e99", b"1e-320", b"9223372036854775808", b"[]", b"{}",
+         b'""', b'"silu"', b'"yarn"', b"[[]]", b'{"a": 1}', b"NaN"),
+    ),
+    "lock": Reader(
+        checkpoints.read_lock_file,
+        checkpoints.locks(),
+        (b'"files"', b'"sources"', b"../", b"/etc/passwd", b"null", b"-1", b"1e99", b"[]", b"{}",
+         b"\\ud800", b"\\u0000", b'"lock": 2', b"9" * 30),
+    ),
+    "array": Reader(
+        checkpoints.read_array,
+        checkpoints.arrays(),
+        (b"\x93NUMPY", b"'<f4'", b"'|O'", b"'fortran_order'", b"True", b"(1,)", b"()", b"(-1,)",
+         b"'<U9'", b"'<M8[s]'", b"[('a', '<f4')]", b"9999999999999999999", b"\0" * 8, b'"x"'),
     ),
     "onnx": Reader(
         _onnx,

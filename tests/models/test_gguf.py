@@ -175,6 +175,23 @@ def test_llama_3s_divisors_are_its_rule(tmp_path):
     )
 
 
+@pytest.mark.parametrize("factors", [[0.0] * 16, [float("nan")] * 16, [1e30] * 16, []])
+def test_divisors_that_cannot_be_are_no_rule(factors, tmp_path):
+    checkpoint = save(build("llama"), tmp_path / "lm")
+    gguf_files.write(checkpoint, tmp_path / "model.gguf", "llama", rope_factors=factors)
+    assert error_text(tmp_path / "model.gguf") == (
+        "repo/lm: W257 rope_freqs.weight holds other divisors than Llama 3's rule gives\n"
+        "    hint: give the checkpoint that it was converted from, in safetensors"
+    )
+
+
+def test_a_base_that_is_a_text_is_no_rule(tmp_path):
+    checkpoint, file = save(build("llama"), tmp_path / "lm"), tmp_path / "model.gguf"
+    text = {"rope__freq_base": "ten thousand"}
+    gguf_files.write(checkpoint, file, "llama", rope_factors=[1.0] * 16, **text)
+    assert "W257 rope_freqs.weight holds other divisors" in error_text(file)
+
+
 def test_rows_in_llama_cpps_order_are_no_checkpoint(tmp_path):
     """Queries and keys taken as they are stored give other logits."""
     file, model = written("llama", "f32", tmp_path)
