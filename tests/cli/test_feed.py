@@ -131,6 +131,16 @@ def test_wrong_numbers(cli, tmp_path, ids):
     assert len(err) < 400
 
 
+def test_an_array_whose_header_does_not_end_is_refused(cli, tmp_path):
+    """NumPy's parser of a header raises the tokenizer's own errors."""
+    head = "('descr': '<i8', 'fortran_order': False, 'shape': (2,), }".ljust(117) + "\n"
+    path = tmp_path / "open.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode())
+    code, out, err = cli("run", write(tmp_path, SUM), "-i", f"ids={path}", "-i", "at=[true]")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"R542 'ids' cannot be read from {path}: ")
+
+
 @pytest.mark.parametrize("shape", ["(1000000000000,)", "(9223372036854775807, 9)", "(-1,)"])
 def test_an_array_that_claims_more_than_its_file_is_refused(cli, bundle, tmp_path, shape):
     head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
