@@ -179,9 +179,7 @@ def _manifest(
     if model.graph is not None and model.outputs is not None:
         only = TaskFields(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
         tasks = {DEFAULT: _task(DEFAULT, only, ())}
-    licences = model.licence
-    if isinstance(licences, str):
-        licences = [licences]
+    licences = [model.licence] if isinstance(model.licence, str) else model.licence
     return Manifest(
         path=path,
         name=model.name,
