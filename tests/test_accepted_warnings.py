@@ -64,8 +64,8 @@ def test_errors_and_other_families_cannot_be_accepted(copy, code):
     change(copy, "composer: 1\n", f"composer: 1\naccepts: {{{code}: why}}\n")
     (problem,) = composer.check(copy).problems
     assert problem.code == "M125"
-    assert f"'{code}' in accepts is not a warning that can be accepted" in problem.message
-    assert problem.hint == "lints alone can be, whose codes are L3 and two digits"
+    assert f"'{code}' in accepts is not a lint" in problem.message
+    assert problem.hint == "a lint's code is L3 and two digits, such as L340"
 
 
 def test_a_reason_is_needed(copy):

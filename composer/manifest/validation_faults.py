@@ -60,11 +60,7 @@ PATTERNS = {
     ),
     fields.SPACE: ("M134", "is not a space", "write component.space, such as decoder.embed"),
     fields.REFERENCE: ("M134", "is not a value of the graph", "write $node or $node.output"),
-    fields.LINT: (
-        "M125",
-        "is not a warning that can be accepted",
-        "lints alone can be, whose codes are L3 and two digits",
-    ),
+    fields.LINT: ("M125", "is not a lint", "a lint's code is L3 and two digits, such as L340"),
     fields.REQUIREMENT: (
         "M125",
         "is not a package",
