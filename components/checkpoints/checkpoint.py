@@ -22,7 +22,7 @@ from .embedding_table import FLOATS, TABLE, EmbeddingTable, describe_tensor, fin
 from .folder import config_file
 from .generation_config import unread_generation
 from .ggml_blocks import SIZES
-from .head_copy import HEAD, copy_warning, find_head_copy
+from .head_copy import HEAD, copy_warning, find_stored_tied_head
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -72,7 +72,7 @@ def build_checkpoint(
         raise ComposerError(with_place(problems, place))
     head_copy = None
     if _text_config_value(config, "tie_word_embeddings") is True:
-        head_copy = find_head_copy(tensors, table)
+        head_copy = find_stored_tied_head(tensors, table)
     if head_copy:
         problems.append(copy_warning(head_copy, table))
         rest = {name: tensor for name, tensor in tensors.items() if tensor != head_copy}

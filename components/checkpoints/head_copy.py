@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HEAD = "lm_head.weight"
 
 
-def find_head_copy(tensors: Mapping[str, Tensor], table: EmbeddingTable) -> Tensor | None:
+def find_stored_tied_head(tensors: Mapping[str, Tensor], table: EmbeddingTable) -> Tensor | None:
     """Return a head that can be the embeddings once more: of their shape and dtype, not packed."""
     stored = tensors[table.name]
     before = table.name.removesuffix(TABLE).removesuffix("model.")

@@ -41,7 +41,7 @@ from . import loader, packer
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
-from .lora import Adapters
+from .lora import MlxAdapters
 from .mlx_lm_support import EMBEDS, mlx_lm_module_name
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class LanguageModel(Component, name="mlx.lm"):
     ) -> None:
         self.model = model
         self.table = loader.make_embedder(model, dtype)
-        self.adapters = Adapters(model, adapters, checkpoint)
+        self.adapters = MlxAdapters(model, adapters, checkpoint)
         self.decoder = MlxLmDecoder(
             model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters
         )

@@ -18,7 +18,7 @@ from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from .dtypes import mlx_dtype as to_dtype
 from .mlx_lm_package import model_module
-from .mlx_lm_patches import add_ids, add_window
+from .mlx_lm_patches import add_window, pass_ids_with_embeddings
 from .mlx_lm_support import mlx_lm_module_name
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def build_model(checkpoint: MlxCheckpoint) -> Any:
         ) from error
     add_window(model, checkpoint.mlx_config.window)
     if checkpoint.mlx_config.takes_length_from_ids:
-        add_ids(model)
+        pass_ids_with_embeddings(model)
     return model
 
 

@@ -13,7 +13,7 @@ from .adapted_modules import LoraUpdate, adapted_classes
 from .adapter_weights import ModulePlace, find_module, load_weights, replacement_module
 
 
-class Adapters:
+class MlxAdapters:
     """The adapters of one model, by name; `switch` selects the active ones.
 
     An adapted module is replaced, and the original module is

@@ -44,7 +44,7 @@ def _with_own_mask(layer: type, size: int | None) -> type:
     return type(layer.__name__, (layer,), {"__call__": call})
 
 
-def add_ids(model: Any) -> None:
+def pass_ids_with_embeddings(model: Any) -> None:
     """Pass dummy ids to a model whose network counts them; their values are unused."""
     import mlx.core as mx
 

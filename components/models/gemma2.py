@@ -19,8 +19,8 @@ def read_settings(config: DecoderConfigReader) -> Gemma3Settings:
         _read_layer_types(config),
         {SLIDING: rotary, FULL: rotary},
         qk_norm=False,
-        logit_cap=_read_bound(config, "final_logit_softcapping", 30.0),
-        softcap=_read_bound(config, "attn_logit_softcapping", 50.0),
+        final_softcap=_read_bound(config, "final_logit_softcapping", 30.0),
+        attention_softcap=_read_bound(config, "attn_logit_softcapping", 50.0),
     )
 
 

@@ -36,17 +36,17 @@ class Gemma3Settings:
     layers: tuple[Attention, ...]
     attention_bias: bool
     qk_norm: bool
-    logit_cap: float | None
+    final_softcap: float | None
 
 
 def read_settings(config: DecoderConfigReader) -> Gemma3Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
     rotaries = _read_rotaries(config, config.count("head_dim", 256))
-    logit_cap = None
+    final_softcap = None
     if config.value("final_logit_softcapping") is not None:
-        logit_cap = config.real("final_logit_softcapping")
+        final_softcap = config.real("final_logit_softcapping")
     kinds = _read_layer_types(config)
-    return read_common_settings(config, kinds, rotaries, qk_norm=True, logit_cap=logit_cap)
+    return read_common_settings(config, kinds, rotaries, qk_norm=True, final_softcap=final_softcap)
 
 
 def read_common_settings(
@@ -55,8 +55,8 @@ def read_common_settings(
     rotaries: Mapping[str, Rotary],
     *,
     qk_norm: bool,
-    logit_cap: float | None,
-    softcap: float | None = None,
+    final_softcap: float | None,
+    attention_softcap: float | None = None,
 ) -> Gemma3Settings:
     """Read what Gemma 2 and Gemma 3 have alike, for layers of these types."""
     for key in ("hidden_activation", "hidden_act"):
@@ -71,7 +71,9 @@ def read_common_settings(
     for kind in kinds:
         seen = window if kind == SLIDING else None
         rotary = rotaries[kind]
-        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotary, seen, softcap))
+        layers.append(
+            Attention(num_heads, num_kv_heads, head_dim, scale, rotary, seen, attention_softcap)
+        )
     return Gemma3Settings(
         hidden_size=config.hidden_size,
         intermediate_size=config.count("intermediate_size"),
@@ -81,7 +83,7 @@ def read_common_settings(
         layers=tuple(layers),
         attention_bias=config.flag("attention_bias"),
         qk_norm=qk_norm,
-        logit_cap=logit_cap,
+        final_softcap=final_softcap,
     )
 
 
@@ -146,9 +148,9 @@ def forward(nn: DecoderBlocks, settings: Gemma3Settings, x: Array) -> Array:
         x = nn.evaluate(layer(nn, settings, number, x))
     x = gemma_rms_norm(nn, settings, nn.chosen(x), "model.norm")
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
-    if settings.logit_cap is None:
+    if settings.final_softcap is None:
         return logits
-    return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
+    return nn.tanh(logits / settings.final_softcap) * settings.final_softcap
 
 
 def layer(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) -> Array:

@@ -19,7 +19,7 @@ from composer.generation.decoder import AHEAD
 from ..checkpoints.gemma4 import settings as stated
 from ..checkpoints.gemma4.checkpoint import TABLE as ROWS
 from ..checkpoints.gemma4.checkpoint import Gemma4Checkpoint
-from ..checkpoints.gemma4.modules import experts_problem, read_modules
+from ..checkpoints.gemma4.modules import read_modules, unsupported_experts_problem
 from ..checkpoints.modules import Module
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
@@ -34,8 +34,8 @@ class Gemma4NetworkSettings:
     """How each layer attends, and the number of the layer whose keys and values it takes.
 
     `keys_are_values` says which layers have no values but their keys. `per_layer` is the width of
-    per-layer inputs, 0 without them; `logit_cap` bounds the logits, if anything does. Where it is
-    `bidirectional`, the rows of a picture see each other in layers with a window.
+    per-layer inputs, 0 without them; `final_softcap` bounds the logits, if anything does. Where it
+    is `bidirectional`, the rows of a picture see each other in layers with a window.
     """
 
     hidden_size: int
@@ -45,7 +45,7 @@ class Gemma4NetworkSettings:
     sources: tuple[int, ...]
     keys_are_values: tuple[bool, ...]
     per_layer: int
-    logit_cap: float | None
+    final_softcap: float | None
     bidirectional: bool = False
 
 
@@ -72,7 +72,7 @@ def read_gemma4(
     `recipe` is how modules that are stored as floats are packed when they are read.
     """
     if decoder.settings.experts:
-        raise ComposerError(experts_problem(decoder))
+        raise ComposerError(unsupported_experts_problem(decoder))
     modules = read_modules(decoder, recipe)
     settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
     inputs: dict[str, tuple[int, ...]] = {}
@@ -112,7 +112,7 @@ def read_settings(found: stated.Gemma4Settings) -> Gemma4NetworkSettings:
         sources=tuple(sources),
         keys_are_values=tuple(keys_are_values),
         per_layer=found.per_layer.value,
-        logit_cap=found.args["final_logit_softcapping"],
+        final_softcap=found.args["final_logit_softcapping"],
         bidirectional=found.bidirectional,
     )
 
@@ -154,9 +154,9 @@ def forward(
         x = nn.chosen(x)
     x = nn.rms_norm(x, "norm", settings.rms_norm_eps)
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
-    if settings.logit_cap is None:
+    if settings.final_softcap is None:
         return logits
-    return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
+    return nn.tanh(logits / settings.final_softcap) * settings.final_softcap
 
 
 def per_layer_inputs(

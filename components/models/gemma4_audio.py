@@ -37,8 +37,8 @@ MAX_TIMESCALE = 10_000.0  # of the relative positions, in frames
 class Gemma4AudioSettings:
     """The sizes that the network needs, and the numbers that no tensor shows.
 
-    A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention logits,
-    `residual_weight` scales the feed-forward layers, `clipping` bounds hidden states,
+    A frame attends to itself and to `past` frames before it. `attention_softcap` bounds attention
+    logits, `residual_weight` scales the feed-forward layers, `clipping` bounds hidden states,
     `rms_norm_eps` is that of the norms around the convolutions; the others have 1e-6.
     """
 
@@ -48,7 +48,7 @@ class Gemma4AudioSettings:
     head_dim: int
     joined: int
     past: int
-    logit_cap: float
+    attention_softcap: float
     residual_weight: float
     clipping: float
     rms_norm_eps: float
@@ -112,7 +112,7 @@ def attention(nn: Blocks, at: str, settings: Gemma4AudioSettings, x: Array) -> A
     logits = nn.reshape(nn.matmul(nn.expand(q, 2), near), -1, settings.num_heads, window)
     by_distance = nn.matmul(nn.transpose(q, 1, 0, 2), far)  # [H, T, W]
     logits = logits + nn.transpose(by_distance, 1, 0, 2)
-    logits = nn.tanh(logits / settings.logit_cap) * settings.logit_cap
+    logits = nn.tanh(logits / settings.attention_softcap) * settings.attention_softcap
     logits = nn.where(nn.expand(nn.in_past(k, window), 1), logits, -math.inf)
     weights = nn.expand(nn.softmax(logits), 2)
     context = nn.matmul(weights, nn.transpose(nn.past(values, window), 0, 2, 1, 3))
@@ -191,7 +191,7 @@ def network(tower: Tower) -> Network:
         head_dim=sizes["head"],
         joined=sizes["joined"],
         past=tower.settings.past,
-        logit_cap=tower.settings.logit_cap,
+        attention_softcap=tower.settings.attention_softcap,
         residual_weight=tower.settings.residual_weight,
         clipping=tower.settings.clipping,
         rms_norm_eps=tower.settings.rms_norm_eps,

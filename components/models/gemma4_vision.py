@@ -1,4 +1,4 @@
-"""Gemma-4's vision tower: patches, a transformer that turns by x and by y, and a pool of squares.
+"""Gemma-4's vision tower: patches, a transformer that rotates by x and by y, and a pool of squares.
 
 The formulas are those of transformers' Gemma4VisionModel and its multimodal embedder, for one
 picture without padding.
@@ -58,9 +58,9 @@ def encode(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows:
     `columns` and `rows` [N] say where each patch is.
     """
     x = embed(nn, settings, patches, columns, rows)
-    turns = turn_tables(nn, settings, columns, rows)
+    rotations = rotation_tables(nn, settings, columns, rows)
     for number in range(settings.num_layers):
-        x = nn.evaluate(layer(nn, f"{TOWER}encoder.layers.{number}.", settings, x, turns))
+        x = nn.evaluate(layer(nn, f"{TOWER}encoder.layers.{number}.", settings, x, rotations))
     return project(nn, settings, pool(nn, settings, x))
 
 
@@ -73,7 +73,7 @@ def embed(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows: 
     return x + nn.like(nn.gather(table, columns) + below, x)
 
 
-def turn_tables(
+def rotation_tables(
     nn: Blocks, settings: Settings, columns: Array, rows: Array
 ) -> list[tuple[Array, Array]]:
     """Return cosine and sine [N, 1, head_dim / 4] of the angles by column and by row."""
@@ -87,12 +87,12 @@ def turn_tables(
 
 
 def layer(
-    nn: Blocks, at: str, settings: Settings, x: Array, turns: list[tuple[Array, Array]]
+    nn: Blocks, at: str, settings: Settings, x: Array, rotations: list[tuple[Array, Array]]
 ) -> Array:
     """Map hidden states [N, d] through one layer, each part normalized before and after."""
     eps = settings.rms_norm_eps
     y = nn.rms_norm(x, f"{at}input_layernorm", eps)
-    y = attention(nn, f"{at}self_attn.", settings, y, turns)
+    y = attention(nn, f"{at}self_attn.", settings, y, rotations)
     x = x + nn.rms_norm(y, f"{at}post_attention_layernorm", eps)
     y = nn.rms_norm(x, f"{at}pre_feedforward_layernorm", eps)
     y = nn.gelu_tanh(clipped_linear(nn, f"{at}mlp.gate_proj", y)) * clipped_linear(
@@ -103,24 +103,24 @@ def layer(
 
 
 def attention(
-    nn: Blocks, at: str, settings: Settings, x: Array, turns: list[tuple[Array, Array]]
+    nn: Blocks, at: str, settings: Settings, x: Array, rotations: list[tuple[Array, Array]]
 ) -> Array:
-    """Let every patch [N, d] attend to all; half of a head turns by column, half by row."""
+    """Let every patch [N, d] attend to all; half of a head rotates by column, half by row."""
     heads, head, eps = settings.num_heads, settings.head_dim, settings.rms_norm_eps
     q, k, v = (
         nn.reshape(clipped_linear(nn, f"{at}{name}_proj", x), -1, heads, head) for name in "qkv"
     )
-    q = turned(nn, nn.rms_norm(q, f"{at}q_norm", eps), turns)
-    k = turned(nn, nn.rms_norm(k, f"{at}k_norm", eps), turns)
+    q = rotated(nn, nn.rms_norm(q, f"{at}q_norm", eps), rotations)
+    k = rotated(nn, nn.rms_norm(k, f"{at}k_norm", eps), rotations)
     v = nn.rms_norm(v, None, eps)
     q, k, v = (nn.reshape(each, -1, heads * head) for each in (q, k, v))
     return clipped_linear(nn, f"{at}o_proj", nn.like(nn.attention(q, k, v, heads, 1.0), x))
 
 
-def turned(nn: Blocks, x: Array, turns: list[tuple[Array, Array]]) -> Array:
+def rotated(nn: Blocks, x: Array, rotations: list[tuple[Array, Array]]) -> Array:
     """Rotate heads [N, heads, head_dim]: their first half by the column, the second by the row."""
     parts = []
-    for half, (cosine, sine) in zip(nn.halves(x), turns, strict=True):
+    for half, (cosine, sine) in zip(nn.halves(x), rotations, strict=True):
         first, second = nn.halves(half)
         cosine, sine = nn.like(cosine, x), nn.like(sine, x)
         parts += [first * cosine - second * sine, second * cosine + first * sine]

@@ -22,7 +22,7 @@ from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.stack.config import LayerStackConfig
 from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
-from ..checkpoints.stack.tensors import LayerStackShape, read_stack_shape
+from ..checkpoints.stack.tensors import LayerStack, read_stack_shape
 from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
 from .encoder import network_facts
@@ -165,7 +165,7 @@ def _require_groupable(layers: Sequence[Layer], count: int) -> None:
         count = found
 
 
-def network(spec: Spec, shape: LayerStackShape) -> Network:
+def network(spec: Spec, shape: LayerStack) -> Network:
     """Return the network of a stack; a layer's weights are named by its number."""
     steps: Sequence[Layer] = spec.config.steps
     layers: list[tuple[Layer, int]] = []

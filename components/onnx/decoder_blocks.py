@@ -9,7 +9,7 @@ from ..models.decoder import ParsedDecoder
 from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
 from .head import CoarseHeadBounds, HeadForm, write_head_nodes
-from .lora import Adapters
+from .lora import OnnxAdapters
 from .matmuls import MatmulMode
 from .proto import CONTRIB, TYPES
 from .weights import WeightsFile
@@ -33,7 +33,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         weights: WeightsFile,
         found: ParsedDecoder,
         rows: MatmulMode,
-        adapters: Adapters,
+        adapters: OnnxAdapters,
         head: HeadForm = HeadForm.AS_STORED,
     ) -> None:
         super().__init__(weights, found.modules, rows)

@@ -43,7 +43,7 @@ from ..models.gemma4 import Gemma4Decoder, read_gemma4
 from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer, rows_ahead
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import ActivationPrecision, unsupported_precision
-from .lora import Adapters
+from .lora import OnnxAdapters
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -117,7 +117,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         self.shape = found.inputs.get(ROWS, ())
         self.bidirectional = found.settings.bidirectional
         self.scale = np.float32(found.settings.hidden_size**0.5)
-        self.adapters = Adapters(found, adapters)
+        self.adapters = OnnxAdapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         rows, stop = found.checkpoint.table.rows, found.checkpoint.stop
         limit, room = found.positions, placement.get("cache_gb")

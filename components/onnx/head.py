@@ -26,7 +26,7 @@ from .int8_planes import (
     write_int8_matmul,
     write_rounding_rest,
     write_sum_of_plane_products,
-    write_without_padding,
+    write_unpadded_products,
 )
 from .weights import WeightsFile
 
@@ -91,7 +91,7 @@ def write_head_nodes(
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:
-        single = write_without_padding(nn, product, x)
+        single = write_unpadded_products(nn, product, x)
         near.node("Identity", [single.name], ["near"])
         near.add_output("near", "float32", ["R", rows])
     model.choose(ALL, exact, near, "products")

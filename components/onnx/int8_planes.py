@@ -43,8 +43,8 @@ def write_even_rows(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: i
     return nn.reshape(nn.node("Concat", *parts, one, axis=0), -1, width)
 
 
-def write_without_padding(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
-    """Return the products of all planes of x [M, ...], without what made them even."""
+def write_unpadded_products(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
+    """Return the products of all planes of x [M, ...], without the rows that made them even."""
     rows = nn.node("Shape", x, start=0, end=1)
     return nn.node("Slice", products, nn.ints(0), rows * nn.ints(planes), nn.ints(0))
 
@@ -52,7 +52,7 @@ def write_without_padding(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: i
 def write_sum_of_plane_products(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
     """Add the products of planes of x, by a product with ones: ReduceSum takes much longer."""
     ones = nn.constant(np.ones((1, PLANES), np.float32))
-    products = write_without_padding(nn, products, x, PLANES)
+    products = write_unpadded_products(nn, products, x, PLANES)
     return nn.reshape(nn.matmul(ones, nn.reshape(products, PLANES, -1)), -1, rows)
 
 

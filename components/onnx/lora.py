@@ -35,7 +35,7 @@ class LoraUpdate:
         return True
 
 
-class Adapters:
+class OnnxAdapters:
     """The adapters of one decoder, by name; `modules` are those that any of them adapts.
 
     Without any of them a graph has no such inputs. With none switched on A and B have no columns

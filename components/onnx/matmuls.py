@@ -18,7 +18,7 @@ from .int8_planes import (
     write_int8_matmul,
     write_planes,
     write_sum_of_plane_products,
-    write_without_padding,
+    write_unpadded_products,
 )
 from .weights import WeightsFile
 
@@ -146,7 +146,7 @@ class PackedMatmulBlocks(OnnxBlocks):
             even = write_even_rows(
                 self, [self._grouped(x, scheme.group_size)], scheme.group_size, width
             )
-            product = write_without_padding(self, write_int8_matmul(self, even, *stored), x)
+            product = write_unpadded_products(self, write_int8_matmul(self, even, *stored), x)
         if scheme.mode == SYMMETRIC:
             return product
         offset = add("residual_offset", "float32", (rows, groups))

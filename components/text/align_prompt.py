@@ -16,7 +16,7 @@ from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_fil
 from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer
 from .template import TemplateSlot, parse_template
 from .template_encoder import check_template, check_text
-from .units import Unit, units, unsplit
+from .units import AlignmentUnit, units, unsplit
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -94,7 +94,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
         if port == "language":
             require_language(config.languages, text)
         elif port == "words":
-            require_units(check_text(port, text))
+            split_alignment_units(check_text(port, text))
 
     @method(
         speech="N _",
@@ -104,7 +104,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
     )
     def __call__(self, speech: Any, words: str, language: str | None = None) -> dict[str, Any]:
         require_language(self.config.languages, language or "")
-        found = require_units(check_text("words", words))
+        found = split_alignment_units(check_text("words", words))
         text = self.start + "".join(unit.text + self.end for unit in found)
         try:
             ids = np.array(self.tokenizer.encode(text), np.int64)
@@ -128,7 +128,7 @@ def require_language(languages: list[str], language: str) -> None:
         )
 
 
-def require_units(text: str) -> list[Unit]:
+def split_alignment_units(text: str) -> list[AlignmentUnit]:
     """Return the units of a text; raise R554 where there are none, or where they are not known."""
     letter = unsplit(text)
     if letter:

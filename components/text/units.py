@@ -17,7 +17,7 @@ WITHOUT_SPACES = ("HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYA
 
 
 @dataclass(frozen=True)
-class Unit:
+class AlignmentUnit:
     """What is aligned of a text, and from where to where it stands there, in characters."""
 
     text: str
@@ -25,12 +25,12 @@ class Unit:
     end: int
 
 
-def units(text: str) -> list[Unit]:
+def units(text: str) -> list[AlignmentUnit]:
     """Split a text at white space and around ideographs.
 
     What is left out belongs to the unit before it, or to the next one where it follows white space.
     """
-    found: list[Unit] = []
+    found: list[AlignmentUnit] = []
     opened: int | None = None  # where what belongs to the next unit begins
     open_word = False
     for at, char in enumerate(text):
@@ -46,9 +46,9 @@ def units(text: str) -> list[Unit]:
                 opened = at
             continue
         if open_word and not ideograph:
-            found[-1] = Unit(found[-1].text + char, found[-1].start, at + 1)
+            found[-1] = AlignmentUnit(found[-1].text + char, found[-1].start, at + 1)
         else:
-            found.append(Unit(char, at if opened is None else opened, at + 1))
+            found.append(AlignmentUnit(char, at if opened is None else opened, at + 1))
             opened = None
         open_word = not ideograph
     if opened is not None and found:

@@ -17,7 +17,7 @@ from composer.core.backend import LONG, SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.validation import first_error
 from composer.formats.audio.waveform import Audio
-from composer.formats.value_file import pack_values, read_about, read_value_file
+from composer.formats.value_file import pack_values, read_metadata, read_value_file
 
 VERSION = 1
 STEPS = "steps"
@@ -148,7 +148,7 @@ def _has_dtype(value: Any, dtype: str) -> bool:
 
 def read_dump(path: Path) -> Dump:
     """Read a dump; raise ComposerError unless the file is a complete one."""
-    values, text = read_value_file(path), read_about(path, KEY)
+    values, text = read_value_file(path), read_metadata(path, KEY)
     if text is None:
         hint = "write one with composer tap"
         raise ComposerError(Problem("R548", "this file is not a dump", Place(str(path)), hint=hint))
@@ -205,7 +205,7 @@ def read_feed(path: Path) -> dict[str, Any]:
 
     Of a dump these are its stages without the replayed steps. Raise R548 for several clips.
     """
-    if read_about(path, KEY) is None:
+    if read_metadata(path, KEY) is None:
         return read_value_file(path)
     dump = read_dump(path)
     if dump.further:

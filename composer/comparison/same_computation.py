@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from composer.graph.graph import Graph, Node
     from composer.runtime.bundle import Bundle
 
-About = Mapping[str, Any]
+RunDescription = Mapping[str, Any]
 CPUS = Path("/proc/cpuinfo")
 PRECISION = ("dtype", "dtypes", "precision")  # keys of how a node comes about
 UNRELATED = ("python",)  # of the versions
@@ -59,7 +59,7 @@ def _machine() -> str:
     return " ".join(words)
 
 
-def alike(one: About, other: About, node: str | None = None) -> bool:
+def alike(one: RunDescription, other: RunDescription, node: str | None = None) -> bool:
     """Return whether two runs, or one node of them, came about in the same way.
 
     Runs that do not say how they came about are not alike.
@@ -75,7 +75,7 @@ def alike(one: About, other: About, node: str | None = None) -> bool:
     return node in ours and ours[node] == theirs.get(node)
 
 
-def same_precision(one: About, other: About, node: str | None = None) -> bool:
+def same_precision(one: RunDescription, other: RunDescription, node: str | None = None) -> bool:
     """Return whether two runs, or one node of them, came about in the same precision.
 
     Runs that do not say how they came about are not known to.
@@ -87,11 +87,11 @@ def same_precision(one: About, other: About, node: str | None = None) -> bool:
     return all(_precision(one, name) == _precision(other, name) for name in names)
 
 
-def _precision(about: About, node: str) -> dict[str, Any]:
+def _precision(about: RunDescription, node: str) -> dict[str, Any]:
     way = about["ways"].get(node, {})
     return {key: way.get(key) for key in PRECISION}
 
 
-def _versions(about: About) -> dict[str, Any]:
+def _versions(about: RunDescription) -> dict[str, Any]:
     found = about.get("versions", {})
     return {name: each for name, each in found.items() if name not in UNRELATED}

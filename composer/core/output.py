@@ -25,7 +25,7 @@ def write_file(path: Path, data: str | bytes) -> None:
         raise unwritable(path, error) from None
 
 
-def require_free(path: Path, force: bool) -> None:
+def refuse_existing(path: Path, force: bool) -> None:
     """Raise R507 where a file, which may be the only one of its kind, would be replaced.
 
     A link or a folder cannot be replaced, with `force` neither.
@@ -68,11 +68,11 @@ class OutputFile:
                 may_replace = may_replace or self.is_own(read_whole(self.path, RESULTS))
         except OSError as error:
             raise unwritable(self.path, error) from None
-        require_free(self.path, may_replace)
+        refuse_existing(self.path, may_replace)
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def hold_folder_lock(folder: Path) -> Iterator[None]:
     """Make a folder and hold it for this process; raise R507 where another one writes to it."""
     import fcntl
 
@@ -93,7 +93,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def append_file(path: Path, text: str) -> None:
+def append_text(path: Path, text: str) -> None:
     """Write at the end of a file; raise R507 where that cannot be done."""
     try:
         append_to(path, _encoded(text))
@@ -104,7 +104,7 @@ def append_file(path: Path, text: str) -> None:
 def require_writable(path: Path) -> None:
     """Raise R507 where a file cannot be written; leave what is there, and no empty file."""
     new = not os.path.lexists(path)
-    append_file(path, "")
+    append_text(path, "")
     if new:
         path.unlink()
 

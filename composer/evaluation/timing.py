@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import append_file, unwritable
+from composer.core.output import append_text, unwritable
 from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import write_whole
 
@@ -70,7 +70,7 @@ class Clock:
         row = ClipTiming(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
         if self.path:
-            append_file(self.path, json.dumps(asdict(row)) + "\n")
+            append_text(self.path, json.dumps(asdict(row)) + "\n")
 
     def speed(self) -> Speed:
         """Return the speed over all sessions."""

@@ -4,7 +4,7 @@ from composer.formats.byte_ranges import ByteRanges
 from composer.formats.config import read_config, unsafe_keys
 from composer.formats.files import Files, LocalFiles
 from composer.formats.headers import Headers
-from composer.formats.onnx import OnnxSignature, OnnxValue, read_onnx
+from composer.formats.onnx import OnnxSignature, OnnxValue, read_onnx_signature
 from composer.formats.onnx_initializers import ExternalData
 from composer.formats.quantization import Quantization, Scheme, read_quantization
 from composer.formats.safetensors import Tensor, TensorIndex, read_safetensors
@@ -31,7 +31,7 @@ __all__ = [
     "TensorIndex",
     "TokenizerInfo",
     "read_config",
-    "read_onnx",
+    "read_onnx_signature",
     "read_quantization",
     "read_safetensors",
     "read_tokenizer",

@@ -11,7 +11,7 @@ from composer.formats.byte_ranges import ByteRanges
 from composer.formats.config import read_config
 from composer.formats.files import Files, Kind, LocalFiles
 from composer.formats.gguf import GgufFile, read_gguf
-from composer.formats.onnx import OnnxSignature, read_onnx
+from composer.formats.onnx import OnnxSignature, read_onnx_signature
 from composer.formats.safetensors import TensorIndex, read_safetensors
 from composer.formats.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_file
 
@@ -65,7 +65,7 @@ class Headers:
 
     def onnx(self, location: Location) -> OnnxSignature:
         """Describe the inputs and outputs of an ONNX file."""
-        return self._once("onnx", location, lambda: read_onnx(location, self.files))
+        return self._once("onnx", location, lambda: read_onnx_signature(location, self.files))
 
     def tokenizer(self, location: Location) -> TokenizerInfo:
         """Describe a tokenizer.json or the one in a folder."""

@@ -76,7 +76,7 @@ class OnnxSignature:
         return tuple(dict.fromkeys((self.file, *(data.file for data in self.external))))
 
 
-def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
+def read_onnx_signature(location: Location, files: Files | None = None) -> OnnxSignature:
     """Describe an ONNX file, or refuse it before a runtime opens it."""
     files = files or LocalFiles()
     if files.kind(location) == "folder":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def first_tokens(processor: Any) -> tuple[str, ...]:
+def leading_special_tokens(processor: Any) -> tuple[str, ...]:
     """Return the tokens that a post-processor puts before a text, by name."""
     if not isinstance(processor, dict):
         return ()
@@ -13,7 +13,7 @@ def first_tokens(processor: Any) -> tuple[str, ...]:
     if kind == "Sequence":
         found: tuple[str, ...] = ()
         for each in _listed(processor.get("processors")):
-            found = (*first_tokens(each), *found)
+            found = (*leading_special_tokens(each), *found)
         return found
     if kind in ("BertProcessing", "RobertaProcessing"):
         return tuple(name for name in _listed(processor.get("cls"))[:1] if isinstance(name, str))

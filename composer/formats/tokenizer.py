@@ -11,7 +11,7 @@ from composer.formats.file_problems import FileProblems, refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.gguf_tokenizer import build_gguf_tokenizer
-from composer.formats.post_processor import first_tokens
+from composer.formats.post_processor import leading_special_tokens
 from composer.formats.strictjson import kind, parse_object
 from composer.formats.tokenizer_patterns import check_pipeline
 from composer.formats.vocab_merges import VOCAB, build_vocab_tokenizer, has_vocab_merges
@@ -93,7 +93,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     report.raise_any()
     _check_unique_ids(location, vocab, added, report)
     report.raise_any()
-    first = first_tokens(content.get("post_processor"))
+    first = leading_special_tokens(content.get("post_processor"))
     return TokenizerInfo(str(name), vocab, added, content.get("normalizer"), first)
 
 

@@ -49,7 +49,7 @@ def read_value_file(path: Path) -> dict[str, Any]:
     return _named(path, values, index.metadata)
 
 
-def read_about(path: Path, key: str) -> str | None:
+def read_metadata(path: Path, key: str) -> str | None:
     """Return one entry of a file's own metadata."""
     return _index(path).metadata.get(key)
 

@@ -18,7 +18,7 @@ from composer.jobs.speech import audio_input
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import Word, timed_words, with_logprobs
 from composer.runtime.bundle import Bundle
-from composer.runtime.inputs import check_texts
+from composer.runtime.inputs import check_text_inputs
 
 TASK, TRANSCRIPT, LANGUAGE = "align", "transcript", "language"
 TIMES = ("start", "end", "probability", "repaired", "resolution", "limit", "spans")
@@ -41,7 +41,7 @@ class Aligner:
 
     def check(self, language: str | None, **text: str) -> None:
         """Raise ComposerError for a language (R527) or a transcript (R554) that is not aligned."""
-        check_texts(self.bundle.checked, self.graph, {**self._language(language), **text})
+        check_text_inputs(self.bundle.checked, self.graph, {**self._language(language), **text})
 
     def _language(self, language: str | None) -> dict[str, Any]:
         if not language or LANGUAGE not in self.graph.inputs:

@@ -16,7 +16,7 @@ from composer.jobs.restored_turns import restore_turn
 from composer.jobs.speech import text_output
 from composer.jobs.text_stream import TextStream
 from composer.runtime.bundle import Bundle
-from composer.runtime.inputs import check_texts
+from composer.runtime.inputs import check_text_inputs
 from composer.runtime.options import check_options
 
 TYPED = ("text", "prompt", "question", "instruction")  # inputs beside audio or pictures
@@ -82,7 +82,7 @@ def find_chat_task(
         graph, inputs = turns.graph, {turns.typed: last.text}
     if system:
         inputs[_one_of(graph, SYSTEM, "a system message")] = "\n".join(system)
-    check_texts(bundle.checked, graph, _texts(inputs))
+    check_text_inputs(bundle.checked, graph, _texts(inputs))
     return ChatTask(bundle, graph, inputs, {}, earlier, text_output(graph))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import json_text, require_free, write_file
+from composer.core.output import json_text, refuse_existing, write_file
 from composer.core.suggest import did_you_mean, listed
 from composer.evaluation import evaluation as scoring
 from composer.evaluation.data import read_data
@@ -82,7 +82,7 @@ def evaluate(
     output = Path(folder) if folder else None
     if output and not (output / RESULTS).exists():
         for name in (REPORT, PAGE, TIMES):
-            require_free(output / name, force)
+            refuse_existing(output / name, force)
     with open_bundle(bundle) as ready:
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         transcriber = Transcriber(

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import append_file, unwritable, write_file
+from composer.core.output import append_text, unwritable, write_file
 from composer.core.safe_read import RESULTS, read_whole
 from composer.evaluation.journal import require_same_run
 
@@ -75,7 +75,7 @@ class FinishedClips:
         found = FinishedClip(key, clip, sha256, text_digest(text), settings)
         self._finished[key] = found
         lines.append(asdict(found))
-        append_file(self.path, "".join(f"{json.dumps(line)}\n" for line in lines))
+        append_text(self.path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     def _read(self) -> None:
         """Read the complete lines, and drop one that a killed run left half."""

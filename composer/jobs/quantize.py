@@ -14,7 +14,7 @@ from composer.graph.checked import Checked
 from composer.jobs.lock import lock
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.manifest.recipes import PrecisionRequest
-from composer.quantization.bundle import plan_bundle, write_bundle
+from composer.quantization.bundle import plan_bundle, write_quantized_bundle
 from composer.quantization.checkpoint import SHARD
 from composer.runtime.opening import BundleOptions
 
@@ -73,7 +73,7 @@ def quantize(
             progress(JobProgress("quantizing", target.name, count, planned.steps))
 
         with new_folder(target, force) as part:
-            weights = write_bundle(planned, target, part, done)
+            weights = write_quantized_bundle(planned, target, part, done)
             lock(part)
             size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         facts = [checked.components[name].facts for name in planned.recipes]

@@ -19,7 +19,7 @@ from composer.jobs.suspicious import suspicions
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import plain_words, with_logprobs
 from composer.runtime.bundle import Bundle
-from composer.runtime.inputs import check_texts, read_inputs
+from composer.runtime.inputs import check_text_inputs, read_inputs
 from composer.runtime.options import check_options
 from composer.runtime.provenance import describe_run
 from composer.runtime.result import Result, ResultSegment
@@ -192,7 +192,7 @@ def speech_task(
     if audio in inputs:
         message = f"'{audio}' is each clip in turn: name the clips as arguments, not as an input"
         raise ComposerError(Problem("R540", message))
-    check_texts(bundle.checked, graph, read_inputs(graph, inputs, {audio: None}))
+    check_text_inputs(bundle.checked, graph, read_inputs(graph, inputs, {audio: None}))
     check_options(bundle.checked, graph, options)
     if channel is not None:
         check_channel_choice(channel)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import lock_folder
+from composer.core.output import hold_folder_lock
 from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
@@ -77,8 +77,8 @@ def transcribe(
             writer = TranscriptFolders.of(Path(folder), formats, force, resume)
             logprobs |= any(each.format.logprobs for each in writer.each)
             writer.require_distinct(found)
-            stack.enter_context(lock_folder(Path(folder)))
-            writer.require_free(found)
+            stack.enter_context(hold_folder_lock(Path(folder)))
+            writer.refuse_existing(found)
         ready = stack.enter_context(open_bundle(bundle))
         aligner = aligner_of(stack.enter_context(open_bundle(align))) if align else None
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)

@@ -12,8 +12,8 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import (
-    append_file,
-    require_free,
+    append_text,
+    refuse_existing,
     require_writable,
     unwritable,
     write_file,
@@ -65,7 +65,7 @@ class TranscriptFolder:
                 raise self._shared(seen[file], name)
             seen[file] = name
 
-    def require_free(self, clips: Sequence[Source]) -> None:
+    def refuse_existing(self, clips: Sequence[Source]) -> None:
         """Raise R507 for what would replace a file that is there, or cannot be written."""
         if self.resume and self.force:
             message = "--resume goes on in a folder: give -o, and no --force"
@@ -73,7 +73,7 @@ class TranscriptFolder:
         files = [self.lines] if self.lines else [self.path(clip_name(clip)) for clip in clips]
         if not self.resume:
             for file in files:
-                require_free(file, self.force)
+                refuse_existing(file, self.force)
         if self.lines:
             require_writable(self.lines)
 
@@ -112,7 +112,7 @@ class TranscriptFolder:
         if each.ok:
             self._finished.add(self._key(each.name, sha256), each.name, sha256, text)
         if self.lines:
-            append_file(self.lines, text + "\n")
+            append_text(self.lines, text + "\n")
         else:
             write_file(path, text)
         return each

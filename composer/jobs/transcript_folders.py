@@ -38,10 +38,10 @@ class TranscriptFolders:
         for writer in self.each:
             writer.require_distinct(clips)
 
-    def require_free(self, clips: Sequence[Source]) -> None:
+    def refuse_existing(self, clips: Sequence[Source]) -> None:
         """Raise R507 for a file that would be replaced, or cannot be written."""
         for writer in self.each:
-            writer.require_free(clips)
+            writer.refuse_existing(clips)
 
     def open(self, clips: Sequence[Source], made_by: Mapping[str, Any]) -> list[Source]:
         """Return the clips that a format has no transcript of; raise as `TranscriptFolder.open`."""

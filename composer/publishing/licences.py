@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError
 from composer.manifest import Manifest
 from composer.sources.hub import HubId
 from composer.sources.hub.card import card_of
-from composer.sources.hub.errors import is_network
+from composer.sources.hub.errors import is_connection_failure
 from composer.sources.lock import BundleLock
 from composer.sources.resolve import ResolvedBundle
 
@@ -81,7 +81,7 @@ def _source(
     try:
         card = card_of(bundle.hub.snapshot(id))
     except ComposerError as error:
-        if not is_network(error):
+        if not is_connection_failure(error):
             raise
         return LicenceStatement(SOURCE, text, None, unknown=error.problems[0].message)
     if not card.was_read:

@@ -117,7 +117,7 @@ def _is_rewritten(index: Location, rewritten: set[str]) -> bool:
     return any(file.rpartition("/")[0] == folder for file in rewritten)
 
 
-def write_bundle(
+def write_quantized_bundle(
     planned: QuantizedBundle, target: Path, folder: Path, done: Callable[[], None]
 ) -> dict[str, tuple[WeightGroup, ...]]:
     """Write a bundle that is to become `target` into a new folder.

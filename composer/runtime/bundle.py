@@ -17,7 +17,7 @@ from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import LoadedComponents
 from composer.runtime.joining import run_pieces
-from composer.runtime.loading import require_plannable_graphs
+from composer.runtime.loading import require_every_port_known
 from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
 from composer.runtime.request import RunRequest, plan_run
@@ -100,7 +100,7 @@ class Bundle:
     def plan(self, task: str | None = None, keep: Iterable[str] = ()) -> Plan:
         """Return what a run would do."""
         name = self.task(task)
-        require_plannable_graphs(self.checked, [self.checked.graphs[name]])
+        require_every_port_known(self.checked, [self.checked.graphs[name]])
         return plan(self.checked, name, keep)
 
     def run(

@@ -17,7 +17,7 @@ from composer.runtime.loading import (
     load_components,
     require_local_files,
     trusts_files,
-    try_files,
+    try_untrusted_files,
 )
 from composer.runtime.profile import Profile
 from composer.runtime.worker import BackendWorker, require_same_process
@@ -50,7 +50,7 @@ class LoadedComponents:
             if not missing:
                 return
             self._download(missing)
-            try_files(self.checked, missing, self.profile, self.trust)
+            try_untrusted_files(self.checked, missing, self.profile, self.trust)
             isolated = not trusts_files(self.checked, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker, isolated)
             for name, (component, seconds) in loaded.items():

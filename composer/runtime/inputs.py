@@ -66,7 +66,7 @@ def _input(name: str, port: Port, value: Any, entry: Input) -> Any:
     return _read_value(name, port, value, entry.channel)
 
 
-def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> None:
+def check_text_inputs(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> None:
     """Let components refuse texts that a run was given, before anything is loaded."""
     problems = Problems()
     at = checked.manifest.tasks[graph.task].at

@@ -130,7 +130,7 @@ def require_local_files(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
-def require_plannable_graphs(checked: Checked, graphs: Iterable[Graph]) -> None:
+def require_every_port_known(checked: Checked, graphs: Iterable[Graph]) -> None:
     """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
     names: dict[str, None] = {}
     for graph in graphs:
@@ -155,7 +155,9 @@ def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
     raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
 
 
-def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: bool) -> None:
+def try_untrusted_files(
+    checked: Checked, names: Iterable[str], profile: Profile, trust: bool
+) -> None:
     """Load what reads files of the Hub in a child process first.
 
     With `trust` it is noted as tried; what the user has locked needs no trial.

@@ -10,8 +10,8 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.unknown_names import unknown_name_problems
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
-from composer.runtime.inputs import check_texts, read_feeds, read_inputs
-from composer.runtime.loading import require_local_files, require_plannable_graphs
+from composer.runtime.inputs import check_text_inputs, read_feeds, read_inputs
+from composer.runtime.loading import require_every_port_known, require_local_files
 from composer.runtime.options import read_options
 from composer.runtime.plan import Plan, plan, require_complete
 
@@ -59,11 +59,11 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     problems += faults
     if problems:
         raise ComposerError(problems)
-    require_plannable_graphs(checked, [graph])
+    require_every_port_known(checked, [graph])
     planned = plan(checked, task, taps, feed, only)
     require_local_files(checked, planned.nbytes)
     inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())
-    check_texts(checked, graph, inputs)
+    check_text_inputs(checked, graph, inputs)
     require_complete(planned, inputs.keys() | feed.keys(), taps)
     looks_inside = only is not None or bool(feed) or _keeps_inner_values(graph, taps)
     return PlannedRun(planned, inputs | feed, frozenset(feed), taps, options, looks_inside)

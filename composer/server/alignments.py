@@ -34,7 +34,7 @@ class AlignmentRequest:
 async def alignments(request: Request) -> Response:
     """Align the text of a form to its file."""
     state = state_of(request)
-    asked, form, file = await received(request, partial(read_alignment, state.models))
+    asked, form, file = await received(request, partial(read_alignment_request, state.models))
 
     def work(job: Job) -> Alignment:
         audio = read_whole(file, None, partial=False, max_seconds=state.settings.max_seconds)
@@ -55,7 +55,7 @@ async def alignments(request: Request) -> Response:
     return JSONResponse(alignment_json(made))
 
 
-def read_alignment(models: ServedModels, pairs: list[tuple[str, str]]) -> AlignmentRequest:
+def read_alignment_request(models: ServedModels, pairs: list[tuple[str, str]]) -> AlignmentRequest:
     """Read a form's fields; raise ApiError, which names the field, for the first that is wrong."""
     fields = FormFields(pairs)
     name, text, language = (fields.text(each) for each in (MODEL, TEXT, LANGUAGE))

@@ -121,16 +121,16 @@ def require_same_origin(request: HTTPConnection) -> None:
         raise ApiError(403, message, code="cross_origin")
 
 
-def require_key(request: HTTPConnection, key: str | None, other: str | None = None) -> None:
+def require_key(request: HTTPConnection, key: str | None, offered: str | None = None) -> None:
     """Raise ApiError 401 where a key is wanted and another one, or none, is given.
 
-    `other` is one that came in another way than by a header.
+    `offered` is one that came in another way than by a header.
     """
     if key is None or request.url.path in PUBLIC:
         return
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        given = request.headers.get("x-api-key", other or "")
+        given = request.headers.get("x-api-key", offered or "")
     if not hmac.compare_digest(given.encode(), key.encode()):
         what = "wrong" if given else "missing: Authorization: Bearer KEY"
         raise ApiError(401, f"the API key is {what}", code="invalid_api_key")

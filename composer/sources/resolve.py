@@ -26,7 +26,7 @@ from composer.sources.hub import (
     parse_id,
     split_file_part,
 )
-from composer.sources.hub.errors import is_network, raise_network_error
+from composer.sources.hub.errors import is_connection_failure, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.sources.shipped import published_bundles, shipped_bundles
@@ -98,11 +98,11 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     try:
         repository = hub.snapshot(id)
     except ComposerError as error:
-        if recipes and is_network(error):
+        if recipes and is_connection_failure(error):
             return _shipped_for(id, recipes, hub)
-        if is_network(error):
+        if is_connection_failure(error):
             require_runnable(id.repo)
-        suggestion = None if is_network(error) else did_you_mean(id.repo, _known())
+        suggestion = None if is_connection_failure(error) else did_you_mean(id.repo, _known())
         raise ComposerError(
             replace(problem, causes=(*tried, *problem.causes), hint=suggestion or problem.hint)
             for problem in error.problems

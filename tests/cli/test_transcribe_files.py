@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from composer.core.output import lock_folder
+from composer.core.output import hold_folder_lock
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -142,7 +142,7 @@ def test_nothing_that_is_there_is_replaced_without_force(
 
 
 def test_one_writer_holds_a_folder(cli, bundle, clip, tmp_path):
-    with lock_folder(tmp_path / "out"):
+    with hold_folder_lock(tmp_path / "out"):
         code, out, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "out")
     assert (code, out) == (5, "")
     assert f"{tmp_path}/out: R507 another process is writing here" in err
@@ -173,7 +173,7 @@ def test_a_disk_that_fills_up_is_one_error(cli, bundle, clip, tmp_path, monkeypa
     import resource
     import signal
 
-    monkeypatch.setattr("composer.jobs.finished_clips.append_file", lambda path, text: None)
+    monkeypatch.setattr("composer.jobs.finished_clips.append_text", lambda path, text: None)
     clips = [clip(f"{n}.wav") for n in range(5)]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

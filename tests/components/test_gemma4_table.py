@@ -10,7 +10,7 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.components.mlx.gemma4 import component
-from composer.components.mlx.gemma4.table import PerLayerTable
+from composer.components.mlx.gemma4.table import PerLayerEmbeddingTable
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.runtime.profile import read_profile
@@ -110,9 +110,9 @@ def test_quantized_rows_are_those_of_mlx_lm(quantized, bits):
 def test_only_the_rows_that_are_asked_for_are_read(home, model, monkeypatch):
     folder = save(model, home / "asked", "e4b")
     seen = []
-    array = PerLayerTable.array
+    array = PerLayerEmbeddingTable.array
     monkeypatch.setattr(
-        PerLayerTable,
+        PerLayerEmbeddingTable,
         "array",
         lambda self, part, rows: seen.append(len(rows)) or array(self, part, rows),
     )

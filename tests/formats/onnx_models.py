@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from composer.formats import OnnxSignature, read_onnx
+from composer.formats import OnnxSignature, read_onnx_signature
 from tests.formats.making import HERE, one
 
 FLOAT = TensorProto.FLOAT
@@ -65,7 +65,7 @@ def nested(depth: int) -> onnx.GraphProto:
 
 def read(made: onnx.ModelProto | bytes) -> OnnxSignature:
     data = made if isinstance(made, bytes) else made.SerializeToString()
-    return read_onnx(HERE, one(data))
+    return read_onnx_signature(HERE, one(data))
 
 
 GOOD = model().SerializeToString()

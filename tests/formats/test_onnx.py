@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats import OnnxValue, read_onnx
+from composer.formats import OnnxValue, read_onnx_signature
 from composer.formats.onnx_initializers import DTYPES
 from tests.formats.making import refusal
 from tests.formats.onnx_models import FLOAT, GOOD, branch, model, read, value, weight
@@ -39,7 +39,7 @@ def test_signature() -> None:
 
 def test_a_folder_is_no_model(repo: Location) -> None:
     (repo / "a.onnx").path.write_bytes(GOOD)
-    assert refusal(lambda: read_onnx(repo)) == (
+    assert refusal(lambda: read_onnx_signature(repo)) == (
         "repo: S402 is a folder; expected an ONNX file (it has a.onnx)"
     )
 
@@ -101,7 +101,7 @@ def test_agrees_with_onnx(repo: Location) -> None:
         size_threshold=1024,
     )
     known = onnx.load((repo / "m.onnx").path, load_external_data=False)
-    signature = read_onnx(repo / "m.onnx")
+    signature = read_onnx_signature(repo / "m.onnx")
     assert signature.inputs == known_values(known.graph.input)
     assert signature.outputs == known_values(known.graph.output)
     assert signature.domains == {"", "own", "com.microsoft"}
@@ -146,12 +146,12 @@ def test_noise_is_refused(data: bytes) -> None:
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from composer.formats import read_onnx
+from composer.formats import read_onnx_signature
 from composer.formats.onnx_initializers import DTYPES
 from composer.core.location import Location
 location = Location("repo", "m.onnx", Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-signature = read_onnx(location)
+signature = read_onnx_signature(location)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
 print(signature.nbytes, (after - before) * unit)
@@ -198,7 +198,7 @@ def test_a_protobuf_file_ends_below_two_gigabytes(repo: Location) -> None:
     with (repo / "m.onnx").path.open("wb") as file:
         file.write(GOOD)
         file.truncate(2**31)
-    assert refusal(lambda: read_onnx(repo / "m.onnx")) == (
+    assert refusal(lambda: read_onnx_signature(repo / "m.onnx")) == (
         "repo/m.onnx: S408 has 2147483648 bytes; protobuf files must be smaller than 2147483648\n"
         "    hint: save it with external data"
     )

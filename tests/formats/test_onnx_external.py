@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from composer.core.location import Location
-from composer.formats import read_onnx
+from composer.formats import read_onnx_signature
 from tests.formats.making import refusal
 from tests.formats.onnx_models import external, model, read
 
@@ -66,7 +66,7 @@ def test_external_data_stays_in_its_folder(place: str) -> None:
 def test_external_data_fits(repo: Location, tensor: onnx.TensorProto, text: str) -> None:
     (repo / "w.data").path.write_bytes(bytes(64))
     (repo / "m.onnx").path.write_bytes(model(weights=[tensor]).SerializeToString())
-    assert refusal(lambda: read_onnx(repo / "m.onnx")) == f"repo/m.onnx: {text}"
+    assert refusal(lambda: read_onnx_signature(repo / "m.onnx")) == f"repo/m.onnx: {text}"
 
 
 def linked(repo: Location, how: str) -> str:
@@ -87,7 +87,7 @@ def linked(repo: Location, how: str) -> str:
     elif how == "device":
         (folder / place).symlink_to("/dev/zero")
     (folder / "m.onnx").write_bytes(model(weights=[external(place)]).SerializeToString())
-    return refusal(lambda: read_onnx(repo / "onnx/m.onnx"))
+    return refusal(lambda: read_onnx_signature(repo / "onnx/m.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,6 @@ def test_external_data_in_a_hugging_face_cache(tmp_path: Path) -> None:
         (blobs / name.encode().hex()).write_bytes(data)
         (root / "onnx" / name).symlink_to(f"../../../blobs/{name.encode().hex()}")
     os.link(blobs / b"w.data".hex(), tmp_path / "other")
-    signature = read_onnx(Location("repo", "onnx/m.onnx", root))
+    signature = read_onnx_signature(Location("repo", "onnx/m.onnx", root))
     assert [str(file) for file in signature.files] == ["repo/onnx/m.onnx", "repo/onnx/w.data"]
     assert signature.nbytes == 64

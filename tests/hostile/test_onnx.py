@@ -362,8 +362,10 @@ def test_many_variants_are_refused_before_each_is_checked(error_text, tmp_path):
 def test_variants_over_one_file_read_it_once(tmp_path, monkeypatch):
     from composer.formats import headers
 
-    read, seen = headers.read_onnx, []
-    monkeypatch.setattr(headers, "read_onnx", lambda *given: seen.append(1) or read(*given))
+    read, seen = headers.read_onnx_signature, []
+    monkeypatch.setattr(
+        headers, "read_onnx_signature", lambda *given: seen.append(1) or read(*given)
+    )
     assert composer.check(with_variants(tmp_path, 12)).ok
     assert len(seen) == 1
 

@@ -97,7 +97,7 @@ def changed(**changes):
 WRONG = {
     "attention without its bound": changed(softcap=None),
     "the bound of the logits in attention": changed(softcap=3.0),
-    "logits without their bound": lambda settings: replace(settings, logit_cap=None),
+    "logits without their bound": lambda settings: replace(settings, final_softcap=None),
     "the window ignored": changed(window=None),
     "a window of one more": changed(window=lambda attn: attn.window and attn.window + 1),
     "windows in the other layers": lambda settings: replace(settings, layers=settings.layers[::-1]),
@@ -122,12 +122,12 @@ def test_an_absent_bound_is_that_of_transformers_and_null_is_none(tmp_path):
                   final_logit_softcapping=None)  # fmt: skip
     settings = parsed(folder).settings
     assert {attn.softcap for attn in settings.layers} == {50.0}
-    assert settings.logit_cap == 30.0
+    assert settings.final_softcap == 30.0
     assert [attn.window for attn in settings.layers] == [11, None, 11, None]
     stated(folder, attn_logit_softcapping=None, final_logit_softcapping=None)
     settings = parsed(folder).settings
     assert {attn.softcap for attn in settings.layers} == {None}
-    assert settings.logit_cap is None
+    assert settings.final_softcap is None
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ WRONG = {
     ),
     "scaled by the width of a head": changed(scale=16**-0.5),
     "words that are not scaled": lambda settings: replace(settings, hidden_size=1),
-    "logits that are capped": lambda settings: replace(settings, logit_cap=3.0),
+    "logits that are capped": lambda settings: replace(settings, final_softcap=3.0),
     "layers in another order": lambda settings: replace(settings, layers=settings.layers[::-1]),
 }
 

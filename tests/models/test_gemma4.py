@@ -192,8 +192,8 @@ def rule(change):
 
 
 WRONG = {
-    "logits without a cap": lambda settings: replace(settings, logit_cap=None),
-    "another cap": lambda settings: replace(settings, logit_cap=5.0),
+    "logits without a cap": lambda settings: replace(settings, final_softcap=None),
+    "another cap": lambda settings: replace(settings, final_softcap=5.0),
     "one base for all": attending(rotary=lambda attn: replace(attn.rotary, theta=20.0)),
     "whole heads turn": attending(rotary=rule(lambda found: replace(found, part=1.0))),
     "turns that are not slowed": attending(rotary=rule(lambda found: replace(found, factor=1.0))),

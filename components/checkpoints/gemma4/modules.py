@@ -36,7 +36,7 @@ def read_modules(
     return found
 
 
-def experts_problem(decoder: Gemma4Checkpoint) -> Problem:
+def unsupported_experts_problem(decoder: Gemma4Checkpoint) -> Problem:
     """Refuse a decoder with experts, which composer has no blocks for."""
     assert decoder.settings.experts
     count, _ = decoder.settings.experts

@@ -32,13 +32,13 @@ READ = (
 class AudioSettings:
     """The numbers that no tensor shows.
 
-    A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention
+    A frame attends to itself and to `past` frames before it. `attention_softcap` bounds attention
     logits, `residual_weight` scales the feed-forward layers, `clipping` bounds hidden states,
     `rms_norm_eps` is that of the norms around the convolutions; the others have 1e-6.
     """
 
     past: int
-    logit_cap: float
+    attention_softcap: float
     residual_weight: float
     clipping: float
     rms_norm_eps: float
@@ -69,7 +69,7 @@ def read_settings(
         left = 13
     return AudioSettings(
         past=left - 2,
-        logit_cap=number("attention_logit_cap", 50.0),
+        attention_softcap=number("attention_logit_cap", 50.0),
         residual_weight=number("residual_weight", 0.5),
         clipping=number("gradient_clipping", 1e10),
         rms_norm_eps=number("rms_norm_eps", 1e-6),

@@ -13,7 +13,7 @@ from .pair import OUTSIDE, LoraPair
 from .scaling import layer_path
 
 
-def check_modules(
+def check_adapted_modules(
     checker: AdapterChecker, pairs: Mapping[str, LoraPair], config: AdapterConfig
 ) -> None:
     """Check the modules that are there against those that a config means."""

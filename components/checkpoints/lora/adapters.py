@@ -16,7 +16,7 @@ from composer.formats.files import raise_missing
 
 from ..embedding_table import describe_tensor
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config
-from .adapter_modules import check_modules
+from .adapter_modules import check_adapted_modules
 from .adapter_numbers import check_magnitudes, checked_rank, choose_scale, find_scaling
 from .adapter_tensors import AdapterChecker, split_layer
 from .pair import EMBEDDING, LinearShape, LoraPair
@@ -115,7 +115,7 @@ def _read_adapter_facts(
     check_magnitudes(checker, pairs, configs)
     check_tying(checker, {*pairs, *saved}, configs)
     for config in configs:
-        check_modules(checker, pairs, config)
+        check_adapted_modules(checker, pairs, config)
     problems += checker.problems()
     scale, scale_problem = choose_scale(file, adapter.scale, configs)
     all_read = len(configs) == len(config_files)

@@ -28,12 +28,12 @@ from ...checkpoints.tokenizer import tokenizer_location
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
 from ..device import device_of
-from ..lora import Adapters
+from ..lora import MlxAdapters
 from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
 from .model import check_expert_dtype, load_model
 from .pictures import PictureDecoder, ahead
-from .table import PerLayerTable
+from .table import PerLayerEmbeddingTable
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -85,7 +85,7 @@ class Gemma4(Component, name="mlx.gemma4"):
             model = load_model(decoder, spec.dtype, recipe)
             table = None
             if decoder.table:
-                table = PerLayerTable(
+                table = PerLayerEmbeddingTable(
                     decoder.table,
                     decoder.checkpoint.schemes.get(TABLE),
                     len(decoder.settings.layers),
@@ -100,7 +100,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     def __init__(
         self,
         model: Any,
-        table: PerLayerTable | None,
+        table: PerLayerEmbeddingTable | None,
         decoder: Gemma4Checkpoint,
         tokenizer: Tokenizer,
         device: Any,
@@ -113,7 +113,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.table = table
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
-        self.adapters = Adapters(model, adapters, decoder.checkpoint)
+        self.adapters = MlxAdapters(model, adapters, decoder.checkpoint)
         self.bidirectional = decoder.settings.bidirectional
         self.decoder = PictureDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]

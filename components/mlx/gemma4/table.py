@@ -25,7 +25,7 @@ STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uin
 HINT = "load the bundle again; tables: loaded in a profile holds them in memory"
 
 
-class PerLayerTable:
+class PerLayerEmbeddingTable:
     """Rows [V, layers x width] of a table, scaled as the model scales them.
 
     A mapped table is read row by row from its tensors' files, and takes no memory

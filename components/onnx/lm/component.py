@@ -34,7 +34,7 @@ from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ...checkpoints.weight_groups import weight_groups
 from ...models.decoder import ParsedDecoder, read_decoder
-from ..lora import Adapters
+from ..lora import OnnxAdapters
 from .decoder import EMBEDS, OnnxDecoder
 from .precision import ActivationPrecision, unsupported_precision
 
@@ -111,7 +111,7 @@ class LanguageModel(Component, name="onnx.lm"):
     ) -> None:
         checkpoint = found.checkpoint
         self.table = EmbeddingRows(found.table)
-        self.adapters = Adapters(found, adapters)
+        self.adapters = OnnxAdapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop

@@ -14,10 +14,10 @@ from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
 from ..head import ALL, HIDDEN, REST, SCORES
-from ..lora import Adapters
+from ..lora import OnnxAdapters
 from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
-from .greedy import CoarseScores, GreedyHead
+from .greedy import CoarseScores, ExactGreedyHead
 from .session import open_sessions
 
 CHUNK = 512
@@ -40,10 +40,10 @@ class OnnxDecoder:
         found: ParsedDecoder,
         rows: Callable[[np.ndarray], Rows],
         placement: Placement,
-        adapters: Adapters | None = None,
+        adapters: OnnxAdapters | None = None,
         chunk: int = CHUNK,
     ) -> None:
-        self.adapters = adapters or Adapters(found, {})
+        self.adapters = adapters or OnnxAdapters(found, {})
         graphs = DecoderGraphs(found, self.adapters)
         where = str(found.checkpoint.location)
         self.sessions = open_sessions(where, found.nbytes, graphs.build, placement)
@@ -54,9 +54,9 @@ class OnnxDecoder:
         self.layout = CacheLayout(self.sessions, graphs.caches, angles)
         self.row_nbytes = self.layout.row_nbytes
         self.shared: dict[tuple[str, ...], CacheStore] = {}
-        self.winner: GreedyHead | None = None
+        self.winner: ExactGreedyHead | None = None
         if graphs.head_rows:
-            self.winner = GreedyHead(found.head, graphs.head_rows)
+            self.winner = ExactGreedyHead(found.head, graphs.head_rows)
 
     def read(self, rows: Rows, cache: KvCache, every: bool = False) -> np.ndarray:
         """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""

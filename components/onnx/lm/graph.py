@@ -8,7 +8,7 @@ from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
 from ..head import HIDDEN, CoarseHeadBounds, HeadForm
-from ..lora import Adapters
+from ..lora import OnnxAdapters
 from ..matmuls import MatmulMode
 from ..weights import WeightsFile
 from .int8_exactness import int8_planes_are_exact
@@ -23,7 +23,7 @@ class DecoderGraphs:
     remember, and `head_rows` what bounds a head in digits.
     """
 
-    def __init__(self, found: ParsedDecoder, adapters: Adapters) -> None:
+    def __init__(self, found: ParsedDecoder, adapters: OnnxAdapters) -> None:
         self.found = found
         self.adapters = adapters
         self.rotaries: list[Rotary] = []

@@ -31,7 +31,7 @@ class CoarseScores:
     inputs: Mapping[str, np.ndarray]
 
 
-class GreedyHead:
+class ExactGreedyHead:
     """The stored rows of a head, and what bounds their coarse products."""
 
     def __init__(self, module: Module, rows: CoarseHeadBounds) -> None:

@@ -50,7 +50,7 @@ def command(
                      "variant of this name."),
     ] = None,
 ) -> None:  # fmt: skip
-    from composer.runtime.loading import require_plannable_graphs
+    from composer.runtime.loading import require_every_port_known
 
     if budget is not None:
         _budget(bundle, task, clips, parse_size(budget), tried, apply)
@@ -60,7 +60,7 @@ def command(
     opened = bundle.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
-    require_plannable_graphs(opened.checked, graphs)
+    require_every_port_known(opened.checked, graphs)
     echo("\n\n".join(_text(opened, opened.plan(name)) for name in names))
 
 

@@ -161,7 +161,7 @@ def check_channel_choice(channel: str) -> None:
         raise ComposerError(Problem("R542", f"channel is '{channel}'", hint=hint))
 
 
-def mixed_samples(
+def mix_channels(
     table: np.ndarray,
     blocks: Iterable[np.ndarray],
     rate: int,

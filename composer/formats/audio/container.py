@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from composer.formats.audio.mpeg import parse_header
+from composer.formats.audio.mpeg import parse_frame_header
 
 READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
 
@@ -67,7 +67,7 @@ def container_of(head: bytes) -> str | None:
         return "FLAC"
     if head[:4] == b"OggS":
         return "Ogg"
-    return "MP3" if head[:3] == b"ID3" or parse_header(head[:4]) else None
+    return "MP3" if head[:3] == b"ID3" or parse_frame_header(head[:4]) else None
 
 
 def container_of_pyav(head: bytes) -> str | None:

@@ -59,7 +59,7 @@ class Header:
         return self.layer, self.rate, self.mono
 
 
-def parse_header(raw: bytes) -> Header | None:
+def parse_frame_header(raw: bytes) -> Header | None:
     """Parse a frame's header, or return None."""
     if len(raw) < 4 or raw[0] != 0xFF or raw[1] & 0xE0 != 0xE0 or raw[1] & 0x18 == 0x08:
         return None
@@ -99,7 +99,7 @@ def find_mpeg_parts(file: BinaryIO, size: int) -> PartsAndFault:
     fault = None
     while at < stop:
         file.seek(at)
-        found = parse_header(file.read(4))
+        found = parse_frame_header(file.read(4))
         if found is None:
             after = id3_end(file, at, stop)
             if after == at:
@@ -139,11 +139,11 @@ def _check_gap(file: BinaryIO, at: int, stop: int) -> AudioFault | None:
     """Return the fault of bytes between frames, or None if no frame follows."""
     for place in find_all(file, b"\xff", at, stop):
         file.seek(place)
-        found = parse_header(file.read(4))
+        found = parse_frame_header(file.read(4))
         if found is None:
             continue
         file.seek(place + found.size)
-        second = parse_header(file.read(4))
+        second = parse_frame_header(file.read(4))
         if second and second.sound == found.sound:
             return damaged_fault("MP3", f"bytes {at} to {place} are no frames")
     return None
@@ -169,7 +169,7 @@ def _part(file: BinaryIO, stream: _Stream) -> Part:
         pieces: list[bytes | tuple[int, int]] = [(stream.start, stream.stop)]
         return Part(SplicedFile(file, pieces), FrameCount(count, fewer=slack))
     raw = bytes([first.raw[0], first.raw[1] | 1, first.raw[2] & 0x0D | 0xE0, first.raw[3]])
-    rewritten = parse_header(raw)
+    rewritten = parse_frame_header(raw)
     assert rewritten is not None
     xing = b"Xing" + (1).to_bytes(4, "big") + stream.frames.to_bytes(4, "big")
     frame = (raw + bytes(first.side) + xing).ljust(rewritten.size, b"\0")

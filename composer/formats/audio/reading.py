@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.formats.audio import aiff, av_containers, flac, mpeg, ogg, pyav, riff
 from composer.formats.audio.audio_problems import audio_error, check_format
-from composer.formats.audio.channels import Channel, check_channel_choice, mixed_samples
+from composer.formats.audio.channels import Channel, check_channel_choice, mix_channels
 from composer.formats.audio.container import READABLE, container_of, container_of_pyav, describe
 from composer.formats.audio.container_parts import AudioFault, PartsAndFault
 from composer.formats.audio.decoding import decode
@@ -205,4 +205,4 @@ def _from_samples(
     starts = range(0, len(table), _BLOCK)
     with np.errstate(over="ignore"):
         blocks = (table[start : start + _BLOCK].astype(np.float32) * scale for start in starts)
-        return mixed_samples(table, blocks, int(rate), name, channel, most)
+        return mix_channels(table, blocks, int(rate), name, channel, most)

@@ -15,7 +15,11 @@ from composer.formats.image.image_problems import MAX_BYTES, check_size, picture
 from composer.formats.image.jpeg_scans import require_all_scans
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow
-from composer.formats.image.truncation import require_whole_gif, require_whole_png, with_filler
+from composer.formats.image.truncation import (
+    require_whole_gif,
+    require_whole_png,
+    with_bytes_inserted,
+)
 
 CONVERT = "convert it to 8-bit RGB: magick INPUT -colorspace sRGB -depth 8 picture.png"
 FORMATS = {"WebP": "WEBP"}  # by other names than ours
@@ -101,7 +105,7 @@ def _require_whole(library: Any, data: bytes, header: Header) -> None:
     elif header.container == "GIF":
         require_whole_gif(data)
     elif header.container == "JPEG":
-        filled = with_filler(data, require_all_scans(data))
+        filled = with_bytes_inserted(data, require_all_scans(data))
         one, other = (_open(library, each, header) for each in (data, filled))
         if not np.array_equal(np.asarray(one), np.asarray(other)):
             raise ValueError("it ends before all of its pixels are there")

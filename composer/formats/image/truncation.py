@@ -72,7 +72,7 @@ def _gif_colours(packed: int) -> int:
     return 3 * (2 << (packed & 7)) if packed & 0x80 else 0
 
 
-def with_filler(data: bytes, end: int) -> bytes:
+def with_bytes_inserted(data: bytes, end: int) -> bytes:
     """Return a JPEG with bytes before its end marker, at `end`, that no whole picture needs.
 
     libjpeg fills up what is missing there with grey, without an error. A picture that looks

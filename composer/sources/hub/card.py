@@ -11,7 +11,7 @@ from typing import Any
 from composer.core.errors import ComposerError
 from composer.core.safe_write import write_cache_file
 from composer.sources.hub import settings
-from composer.sources.hub.errors import is_network
+from composer.sources.hub.errors import is_connection_failure
 from composer.sources.hub.listing import fetch_json_page
 from composer.sources.hub.snapshots import Snapshot
 
@@ -38,7 +38,7 @@ def card_of(snapshot: Snapshot) -> LicenceCard:
     try:
         data, _ = fetch_json_page(url)
     except ComposerError as error:
-        if is_network(error):
+        if is_connection_failure(error):
             return LicenceCard(was_read=False)
         raise
     stated = _stated(data)

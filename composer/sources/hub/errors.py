@@ -45,7 +45,7 @@ def raise_connection_lost(url: str, cut: ConnectionLost, where: str = "") -> NoR
     raise_network_error("S498", f"{url} was interrupted repeatedly{where}", str(cut), hint=hint)
 
 
-def is_network(error: ComposerError) -> bool:
+def is_connection_failure(error: ComposerError) -> bool:
     """Return whether an error comes only from the network, not from the request."""
     codes = {problem.code for problem in error.problems}
     return codes <= {"S490", "S494", "S495", "S496", "S497", "S498", "S499"}

@@ -34,7 +34,7 @@ SECONDS = 60.0
 NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
 
-def fetch_commit(repo: str, revision: str) -> str:
+def resolve_commit(repo: str, revision: str) -> str:
     """Return the current commit of a revision."""
     url = f"{settings.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
     found, _ = fetch_json_page(url)

@@ -21,11 +21,11 @@ from composer.sources.hub.cache import cached_path
 from composer.sources.hub.client import open_url
 from composer.sources.hub.errors import (
     ConnectionLost,
-    is_network,
+    is_connection_failure,
     raise_connection_lost,
     raise_refused,
 )
-from composer.sources.hub.response import check_headers, check_range
+from composer.sources.hub.response import check_range, check_response_headers
 from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.transfer import fetch_file
@@ -119,7 +119,7 @@ class HubRanges:
                     address or url, headers=span, offline=self.snapshot.offline
                 ) as answer:
                     if address is None:
-                        check_headers(answer, self.snapshot, self.file)
+                        check_response_headers(answer, self.snapshot, self.file)
                     check_range(answer, at, last, self.file)
                     until = time.monotonic() + SECONDS + length / 100_000
                     data = answer.body(length, until)
@@ -129,7 +129,7 @@ class HubRanges:
                     raise_connection_lost(url, lost)
                 continue
             except ComposerError as error:
-                if address and is_network(error):
+                if address and is_connection_failure(error):
                     continue
                 raise
             if len(data) == length:

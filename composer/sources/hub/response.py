@@ -12,7 +12,7 @@ from composer.sources.hub.tree import GIT, SHA256, HubFile
 SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
-def check_headers(answer: HubResponse, snapshot: Snapshot, file: HubFile) -> None:
+def check_response_headers(answer: HubResponse, snapshot: Snapshot, file: HubFile) -> None:
     """Check the response headers of a file against the listing, before its body is read."""
     where = f"{snapshot.repo}/{file.path}"
     commit, tag = answer.header("x-repo-commit"), answer.tag

@@ -14,13 +14,13 @@ from composer.core.location import Location
 from composer.core.safe_write import write_cache_file
 from composer.formats.file_problems import show
 from composer.sources.hub import settings
-from composer.sources.hub.errors import is_network, raise_network_error
+from composer.sources.hub.errors import is_connection_failure, raise_network_error
 from composer.sources.hub.ids import COMMIT, HubId
 from composer.sources.hub.listing import (
     cached_listing,
     commit_files,
-    fetch_commit,
     listing_from_snapshot,
+    resolve_commit,
 )
 from composer.sources.hub.tree import HubFile
 
@@ -137,10 +137,10 @@ def _resolve(id: HubId, offline: bool) -> Snapshot:
         commit = _cached_commit(home, id, revision)
     else:
         try:
-            commit = fetch_commit(id.repo, revision)
+            commit = resolve_commit(id.repo, revision)
         except ComposerError as error:
             ref = home / "refs" / revision
-            if not (is_network(error) and ref.is_file()):
+            if not (is_connection_failure(error) and ref.is_file()):
                 raise
             commit = _cached_commit(home, id, revision)
             message = (

@@ -24,12 +24,12 @@ from composer.sources.hub.cache import (
 from composer.sources.hub.client import open_url
 from composer.sources.hub.errors import (
     ConnectionLost,
-    is_network,
+    is_connection_failure,
     raise_connection_lost,
     raise_refused,
 )
 from composer.sources.hub.partial_download import OnBytes, PartialDownload
-from composer.sources.hub.response import SPAN, check_headers
+from composer.sources.hub.response import SPAN, check_response_headers
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.tree import HubFile
 
@@ -159,7 +159,7 @@ def _collect(snapshot: Snapshot, part: PartialDownload, stop: threading.Event) -
         except ConnectionLost as lost:
             why = lost
         except ComposerError as error:
-            if not (is_network(error) and part.size):
+            if not (is_connection_failure(error) and part.size):
                 part.path.unlink(missing_ok=True)
             raise
         if part.size == file.size or stop.is_set():
@@ -175,7 +175,7 @@ def _append(url: str, snapshot: Snapshot, part: PartialDownload, stop: threading
     file, at = part.file, part.size
     headers = {"Range": f"bytes={at}-"} if at else {}
     with open_url(url, headers=headers, offline=snapshot.offline) as answer:
-        check_headers(answer, snapshot, file)
+        check_response_headers(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
             part.restart()  # the server begins again, or knows no such range
             if answer.status != 200:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from composer.components.models import decoder, llama
-from composer.components.onnx.lm.greedy import GreedyHead
+from composer.components.onnx.lm.greedy import ExactGreedyHead
 from composer.core.errors import ComposerError
 from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import IDS, greedy, save, torch_model
@@ -123,7 +123,9 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
 
 def test_without_its_bounds_it_would_be_wrong(near_ties, monkeypatch):
     lm, _ = near_ties
-    monkeypatch.setattr(GreedyHead, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows)))
+    monkeypatch.setattr(
+        ExactGreedyHead, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows))
+    )
     states = [
         lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:end])}))
         for end in range(1, len(IDS))
