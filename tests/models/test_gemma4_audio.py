@@ -157,7 +157,7 @@ def test_what_is_nearly_right_does_not_pass(component, theirs):
     wrong = {
         "one frame more to hear": rows(past=12),
         "one frame less to hear": rows(past=10),
-        "another cap": rows(final_softcap=5.0),
+        "another cap": rows(attention_softcap=5.0),
         "whole feed-forward layers": rows(residual_weight=1.0),
         "no bounds": rows(bounded=False),
         "a layer less": rows(num_layers=2),
