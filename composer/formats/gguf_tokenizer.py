@@ -1,7 +1,8 @@
 """Build the tokenizer.json that a GGUF file's metadata stands for.
 
 llama.cpp names how text is split by `tokenizer.ggml.pre`; a vocabulary of SentencePiece has scores
-in place of merges. What is built is read as any tokenizer.json is.
+in place of merges, but for Gemma-4's, which has both. What is built is read as any tokenizer.json
+is.
 """
 
 from __future__ import annotations
@@ -49,12 +50,16 @@ def build_gguf_tokenizer(file: Location, files: Files) -> bytes:
     if model == "gpt2":
         built = _byte_level(file, metadata, vocab)
     elif model == "llama":
-        built = _sentence_piece(file, metadata, vocab, types)
+        merges = _merges_by_score(file, metadata, vocab, types)
+        prefix = metadata.get(f"{KEY}add_space_prefix", True)
+        built = _sentence_piece(vocab, types, merges, bool(prefix))
+    elif model == "gemma4":
+        built = _sentence_piece(vocab, types, _stored_merges(file, metadata), prefix=False)
     else:
         refuse(
             file,
             "S460",
-            f"{KEY}model is {show(str(model))}; expected gpt2 or llama",
+            f"{KEY}model is {show(str(model))}; expected gpt2, llama or gemma4",
             hint="put the tokenizer.json of the original checkpoint beside the file",
         )
     added = [_added(token, number, types[number]) for token, number in vocab.items()
@@ -98,28 +103,30 @@ def _byte_level(
             f"{KEY}pre is {show(str(split))}; expected one of {', '.join(SPLITS)}",
             hint="put the tokenizer.json of the original checkpoint beside the file",
         )
+    model = {
+        "type": "BPE",
+        "vocab": vocab,
+        "merges": _stored_merges(file, metadata),
+        "ignore_merges": split in WHOLE_WORDS,
+    }
+    return {**SPLITS[split], "decoder": {**BYTES, "use_regex": True}, "model": model}
+
+
+def _stored_merges(file: Location, metadata: Mapping[str, Any]) -> list[list[str]]:
+    """Return pairs of tokens that become one, the first that may merge first."""
     merges = []
     for number, line in enumerate(_texts(file, metadata, "merges")):
         pair = line.split(" ")
         if len(pair) != 2 or not all(pair):
             refuse(file, "S460", f"{KEY}merges {number} is not a pair of tokens: {show(line)}")
         merges.append(pair)
-    model = {
-        "type": "BPE",
-        "vocab": vocab,
-        "merges": merges,
-        "ignore_merges": split in WHOLE_WORDS,
-    }
-    return {**SPLITS[split], "decoder": {**BYTES, "use_regex": True}, "model": model}
+    return merges
 
 
-def _sentence_piece(
+def _merges_by_score(
     file: Location, metadata: Mapping[str, Any], vocab: dict[str, int], types: list[int]
-) -> dict[str, Any]:
-    """Return BPE whose merges are those that make tokens, the best score first.
-
-    Spaces are `▁`, and a character without a token is its bytes.
-    """
+) -> list[list[str]]:
+    """Return the pairs that make a token, the best score first."""
     scores = metadata.get(f"{KEY}scores")
     if not _are_numbers(scores) or len(scores) != len(vocab):
         refuse(file, "S460", f"{KEY}scores is not one number for each of {len(vocab)} tokens")
@@ -137,16 +144,25 @@ def _sentence_piece(
                 ranked.append((-scores[number], pieces[left], pieces[right], left, right))
         if len(ranked) > MERGES:
             refuse(file, "S463", f"its tokens are merged in more than {MERGES} ways")
+    return [[left, right] for *_, left, right in sorted(ranked)]
+
+
+def _sentence_piece(
+    vocab: dict[str, int], types: list[int], merges: list[list[str]], prefix: bool
+) -> dict[str, Any]:
+    """Return BPE over whole characters; a space is `▁`, with a `prefix` before every text too.
+
+    A character without a token is its bytes.
+    """
     unknown = [token for token, number in vocab.items() if types[number] == UNKNOWN]
     model = {
         "type": "BPE",
         "vocab": vocab,
-        "merges": [[left, right] for *_, left, right in sorted(ranked)],
+        "merges": merges,
         "unk_token": unknown[0] if unknown else None,
         "byte_fallback": BYTE in types,
         "fuse_unk": True,
     }
-    prefix = metadata.get(f"{KEY}add_space_prefix", True)
     spaces: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}] if prefix else []
     spaces.append({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})
     decoders: list[dict[str, Any]] = [

@@ -10,13 +10,13 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import OutputFile, unwritable
 from composer.core.suggest import listed
 from composer.manifest import find_manifest
-from composer.sources.default_manifests import SOURCE
+from composer.sources.checkpoint import MMPROJ, SOURCE
 from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.shipped import shipped_bundles, shipped_folder
 
 UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 RECOGNISES = re.compile(r"^recognises:.*\n(?:  .*\n)*", re.M)
-USES = re.compile(rf"\b(weights|files): {SOURCE}\b(?!/)")
+USES = re.compile(rf"\b(weights|files): ({SOURCE}|{MMPROJ})\b(?!/)")
 SCHEMA = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)
 
 
@@ -83,13 +83,15 @@ def _create_from(folder: Path, origin: str) -> Path:
         raise ComposerError(Problem("R542", message, hint="copy it with --like"))
     source, text = checkpoint.folder, found.path.read_text("utf-8")
     if checkpoint.file:
-        text = USES.sub(rf"\1: {SOURCE}/{checkpoint.file}", text)
+        files = checkpoint.sources
+        text = USES.sub(lambda use: f"{use[1]}: {use[2]}/{files[use[2]]}", text)
     if isinstance(source, Path):
         if source.resolve() != folder.resolve():
             message = f"a manifest has no source outside of its folder, and {source} is one"
             raise ComposerError(Problem("R542", message, hint=f"write it there: {source}"))
     else:
-        text = text.replace(f"  {SOURCE}: ./\n", f"  {SOURCE}: {source}\n", 1)
+        for name in (SOURCE, MMPROJ):
+            text = text.replace(f"  {name}: ./\n", f"  {name}: {source}\n", 1)
         try:
             _require_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,8 @@ def _checkpoint(found: Checkpoint | None) -> dict[str, Any] | None:
     if found is None:
         return None
     is_remote = isinstance(found.folder, HubId)
-    return {"folder": str(found.folder), "is_remote": is_remote, "file": found.file}
+    folder = {"folder": str(found.folder), "is_remote": is_remote}
+    return folder | {"file": found.file, "mmproj": found.mmproj}
 
 
 def _commits(checked: Checked, needs: list[RequiredFile]) -> dict[str, str]:

@@ -62,7 +62,7 @@ def _checkpoint(found: Mapping[str, Any] | None) -> Checkpoint | None:
     if found is None:
         return None
     folder = parse_id(found["folder"]) if found["is_remote"] else Path(found["folder"])
-    return Checkpoint(folder, found["file"])
+    return Checkpoint(folder, found["file"], found["mmproj"])
 
 
 def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:

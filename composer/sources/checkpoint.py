@@ -1,9 +1,12 @@
-"""A checkpoint without a manifest: a folder or a repository, or one GGUF file in it."""
+"""A checkpoint without a manifest: a folder or a repository, or one GGUF file in it.
+
+Beside a model's GGUF file may lie one of its encoders, which llama.cpp names mmproj.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,15 +19,27 @@ from composer.sources.hub import HubId
 
 CONFIG = "config.json"
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # behind the name of a part, without its suffix
+SOURCE, MMPROJ = "repo", "mmproj"  # the sources that stand for them in a default manifest
+ENCODERS = re.compile(r"(?:.*/)?mmproj[^/]*|.*[-._]mmproj", re.S)
+EXACT = ("bf16", "f16", "f32")  # what of several files of encoders is taken, the first before
 NOT_A_MODEL = re.compile(r"(?:.*/)?(?:mmproj|imatrix)[^/]*|.*[-._](?:mmproj|imatrix)", re.S)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a default manifest was found for: its source. `file` is empty where all of it is."""
+    """What a default manifest was found for: its source. `file` is empty where all of it is.
+
+    `mmproj` is the file of encoders beside that, if there is one.
+    """
 
     folder: Path | HubId
     file: str = ""
+    mmproj: str = ""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Return the file of each source of a default manifest."""
+        return {SOURCE: self.file, MMPROJ: self.mmproj}
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.file}" if self.file else str(self.folder)
@@ -36,18 +51,39 @@ def local_checkpoint(path: Path) -> Checkpoint | None:
     Raise S457 for a folder of several GGUF files.
     """
     if path.name.endswith(GGUF) and path.is_file():
-        return Checkpoint(path.parent, path.name)
+        return Checkpoint(path.parent, path.name, mmproj_file(path.name, _gguf_files(path.parent)))
     if not path.is_dir() or any((path / name).exists() for name in FILES):
         return None
     if (path / CONFIG).is_file():
         return Checkpoint(path)
-    files = sorted(each.name for each in path.glob(f"*{GGUF}") if each.is_file())
+    files = _gguf_files(path)
     models = model_files(files)
     if not models:
         return None
     if len(models) > 1:
         _raise_ambiguous(str(path), models, str(path / models[0]))
-    return Checkpoint(path, models[0])
+    return Checkpoint(path, models[0], mmproj_file(models[0], files))
+
+
+def _gguf_files(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.glob(f"*{GGUF}") if each.is_file())
+
+
+def mmproj_file(model: str, files: Iterable[str]) -> str:
+    """Return the file of encoders that lies beside a model's, empty if there is none.
+
+    Of several it is one whose numbers are those of the release, bfloat16 before others.
+    """
+    folder, found = model.rpartition("/")[0], []
+    for name in sorted(files):
+        stem = name.removesuffix(GGUF)
+        if name.endswith(GGUF) and name.rpartition("/")[0] == folder and ENCODERS.fullmatch(stem):
+            found.append(name)
+    for kind in EXACT:
+        for name in found:
+            if _part(name).lower() == kind:
+                return name
+    return found[0] if found else ""
 
 
 def hub_file(id: HubId, files: Collection[str], part: str = "") -> str:

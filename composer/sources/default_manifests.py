@@ -21,8 +21,8 @@ from composer.sources.hub import HubFiles
 from composer.sources.shipped import shipped_folder
 
 FOLDER = "defaults"
-SOURCE = "repo"  # the source that stands for the checkpoint in every default manifest
 MODEL_TYPE, ARCHITECTURE = "model_type", "general.architecture"
+CLIP = "clip."  # how the keys of encoders in GGUF files begin
 TENSORS = "tensors"  # the key of `recognises` that lists what names of tensors begin with
 
 
@@ -37,16 +37,18 @@ def _manifests(folder: Path) -> Mapping[str, Manifest]:
     return {manifest.name: manifest for manifest in found}
 
 
-def default_manifest(checkpoint: Location) -> Manifest:
+def default_manifest(checkpoint: Location, mmproj: Location | None = None) -> Manifest:
     """Return the default manifest of a checkpoint; raise S456 where there is none.
 
-    It is a folder with a config.json, or a GGUF file. Of several that fit, it is the one that
-    states most.
+    It is a folder with a config.json, or a GGUF file, `mmproj` that of encoders beside it. Of
+    several that fit, it is the one that states most.
     """
     headers = Headers(HubFiles())
     if checkpoint.inside.endswith(GGUF):
         file, kind = checkpoint, ARCHITECTURE
         stated = headers.gguf(file).metadata
+        if mmproj is not None:
+            stated = {**_of_encoders(headers.gguf(mmproj).metadata), **stated}
     else:
         file, kind = checkpoint / "config.json", MODEL_TYPE
         stated = headers.config(file)
@@ -55,6 +57,11 @@ def default_manifest(checkpoint: Location) -> Manifest:
         if _has_tensors(manifest, checkpoint, headers):
             return manifest
     raise ComposerError(_unknown(checkpoint, file, kind, _value(stated, kind)))
+
+
+def _of_encoders(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metadata of a file of encoders says of them."""
+    return {key: value for key, value in metadata.items() if key.startswith(CLIP)}
 
 
 def _fits(manifest: Manifest, stated: Mapping[str, Any]) -> bool:
@@ -67,7 +74,9 @@ def _has_tensors(manifest: Manifest, checkpoint: Location, headers: Headers) -> 
     prefixes = manifest.recognises.get(TENSORS, ())
     if not prefixes:
         return True
-    names = [name.removeprefix("model.") for name in headers.safetensors(checkpoint)]
+    is_file = checkpoint.inside.endswith(GGUF)
+    index = headers.gguf(checkpoint).tensors if is_file else headers.safetensors(checkpoint)
+    names = [name.removeprefix("model.") for name in index]
     return all(any(name.startswith(prefix) for name in names) for prefix in prefixes)
 
 

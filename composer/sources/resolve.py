@@ -14,7 +14,13 @@ from composer.formats.file_problems import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
-from composer.sources.checkpoint import CONFIG, Checkpoint, hub_file, local_checkpoint
+from composer.sources.checkpoint import (
+    CONFIG,
+    Checkpoint,
+    hub_file,
+    local_checkpoint,
+    mmproj_file,
+)
 from composer.sources.default_manifests import default_manifest
 from composer.sources.hub import (
     Hub,
@@ -129,8 +135,10 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     require_runnable(id.repo)
     model = hub_file(id, repository.files, part)
     if model or CONFIG in repository.files:
-        manifest = default_manifest(repository.location(str(id), model))
-        return ResolvedBundle(manifest.path, hub=hub, checkpoint=Checkpoint(id, model))
+        mmproj = mmproj_file(model, repository.files) if model else ""
+        encoders = repository.location(str(id), mmproj) if mmproj else None
+        manifest = default_manifest(repository.location(str(id), model), encoders)
+        return ResolvedBundle(manifest.path, hub=hub, checkpoint=Checkpoint(id, model, mmproj))
     if repository.partial:
         hint = "fetch it while online: composer pull"
         raise_network_error(
@@ -152,7 +160,9 @@ def _of_checkpoint(path: Path, hub: Hub) -> ResolvedBundle | None:
     if found is None:
         return None
     assert isinstance(found.folder, Path)
-    manifest = default_manifest(Location(str(found.folder), found.file, found.folder))
+    name, folder = str(found.folder), found.folder
+    mmproj = Location(name, found.mmproj, folder) if found.mmproj else None
+    manifest = default_manifest(Location(name, found.file, folder), mmproj)
     return ResolvedBundle(manifest.path, hub=hub, checkpoint=found)
 
 

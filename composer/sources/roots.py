@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
-from composer.sources.default_manifests import SOURCE
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.resolve import ResolvedBundle
 
@@ -37,11 +36,13 @@ def resolve_sources(
     checkpoint = bundle.checkpoint
     given = dict(given or {})
     remote: dict[str, HubId] = {}
-    if checkpoint:
+    files = checkpoint.sources if checkpoint else {}
+    for name in files.keys() & manifest.sources.keys():
+        assert checkpoint
         if isinstance(checkpoint.folder, Path):
-            given.setdefault(SOURCE, checkpoint.folder)
+            given.setdefault(name, checkpoint.folder)
         else:
-            remote[SOURCE] = checkpoint.folder
+            remote[name] = checkpoint.folder
     for name in set(given) - set(manifest.sources):
         near = did_you_mean(name, manifest.sources)
         problems.append(
@@ -62,8 +63,9 @@ def resolve_sources(
         else:
             roots[name], found = _local_folder(manifest, bundle, name)
         problems += found
-    if checkpoint and checkpoint.file:
-        roots[SOURCE] /= checkpoint.file
+    for name, file in files.items():
+        if file and name in roots:
+            roots[name] /= file
     return roots, problems
 
 

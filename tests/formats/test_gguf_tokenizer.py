@@ -152,12 +152,61 @@ def test_ids_and_texts_are_those_of_sentencepiece(prefix, tmp_path):
         assert ours.decode(expected) == theirs.decode(expected) == text
 
 
+def gemma4():
+    """Train a BPE in the form of Gemma-4's tokenizer.json: merges, and a token for each byte."""
+    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=["<unk>", *bytes_], show_progress=False, max_token_length=12
+    )
+    made.train_from_iterator(CORPUS, trainer)
+    content = json.loads(made.to_str())
+    content["added_tokens"] = []
+    made = Tokenizer.from_str(json.dumps(content))
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    replaced = decoders.Replace("▁", " ")
+    made.decoder = decoders.Sequence([replaced, decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens([AddedToken(token, normalized=False) for token in CONTROL])
+    made.add_tokens([AddedToken(token, normalized=False) for token in WORDS])
+    return made
+
+
+def gemma4_metadata(tokenizer):
+    """Return what llama.cpp's converter writes of it; scores are there and say nothing."""
+    found = byte_level_metadata(tokenizer, "")
+    del found["pre"]
+    for number, token in enumerate(found["tokens"]):
+        if token.startswith("<0x"):
+            found["token_type"][number] = int(TokenType.BYTE)
+        if token == "<unk>":
+            found["token_type"][number] = int(TokenType.CONTROL)
+    scores = [-1000.0] * len(found["tokens"])
+    return found | {"model": "gemma4", "scores": scores, "add_space_prefix": False}
+
+
+def test_gemma4s_merges_are_those_that_are_stored(tmp_path):
+    theirs = gemma4()
+    file = write(tmp_path, **gemma4_metadata(theirs))
+    ours = Tokenizer.from_str(tokenizer_bytes(file).decode())
+    assert ours.get_vocab() == theirs.get_vocab()
+    for text in TEXTS:
+        expected = theirs.encode(text, add_special_tokens=False).ids
+        assert ours.encode(text, add_special_tokens=False).ids == expected, text
+        assert ours.decode(expected, skip_special_tokens=False) == theirs.decode(
+            expected, skip_special_tokens=False
+        )
+    by_score = write(tmp_path, **gemma4_metadata(theirs) | {"model": "llama"})
+    other = Tokenizer.from_str(tokenizer_bytes(by_score).decode())
+    assert any(other.encode(text).ids != theirs.encode(text).ids for text in CORPUS[:4])
+
+
 REFUSED = {
     "no tokens": ({"tokens": None}, "S460 has no tokenizer.ggml.tokens" + BESIDE),
     "a token twice": ({"tokens": ["a", "a"]}, "S461 tokenizer.ggml.tokens has 1 tokens twice"),
     "another model": (
         {"model": "bert"},
-        "S460 tokenizer.ggml.model is 'bert'; expected gpt2 or llama" + BESIDE,
+        "S460 tokenizer.ggml.model is 'bert'; expected gpt2, llama or gemma4" + BESIDE,
     ),
     "another split": (
         {"pre": "deepseek-llm"},

@@ -74,6 +74,8 @@ def packed(weight, kind, rng):
     kind = GGMLQuantizationType[kind.upper()]
     if weight.ndim != 2 or kind == GGMLQuantizationType.F32:
         return weight, GGMLQuantizationType.F32, weight
+    if weight.shape[1] % GGML_QUANT_SIZES[kind][0]:  # as llama.cpp does
+        kind = GGMLQuantizationType.F16
     if not kind.name.endswith("_K"):
         raw = quantize(weight, kind)
         return raw, kind, dequantize(raw, kind)

@@ -43,9 +43,11 @@ def draw(tower: Any) -> None:
 class Gemma4Audio:
     """The whole model, whose bounds of clipped layers are met by its input."""
 
+    make_tokenizer = staticmethod(tokenizer)
+
     def __init__(self, kind: str = "e2b") -> None:
         self.kind = kind
-        self.tokenizer = tokenizer((*SPECIAL, *MORE))
+        self.tokenizer = self.make_tokenizer((*SPECIAL, *MORE))
         rows = self.tokenizer.get_vocab_size()
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind]
         more = {"vocab_size": rows, "vocab_size_per_layer_input": rows}

@@ -33,10 +33,12 @@ BUDGET = 70
 class Gemma4Vision:
     """The whole model, whose bounds of clipped layers are met by its input."""
 
+    make_tokenizer = staticmethod(tokenizer)
+
     def __init__(self, kind: str = "e2b", audio: bool = False, **changes: Any) -> None:
         self.kind = kind
         audio_config = gemma4_audio.AUDIO if audio else None
-        self.tokenizer = tokenizer((*SPECIAL, *gemma4_audio.MORE))
+        self.tokenizer = self.make_tokenizer((*SPECIAL, *gemma4_audio.MORE))
         rows = self.tokenizer.get_vocab_size()
         self.words = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind] | self.words

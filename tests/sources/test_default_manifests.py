@@ -177,7 +177,7 @@ def test_no_two_default_manifests_state_the_same():
     assert len({*stated}) == len(stated)
     kinds = {"model_type", "general.architecture"}
     assert all(len(kinds & {*each.recognises}) == 1 for each in manifests)
-    assert all(set(each.sources) == {"repo"} for each in manifests)
+    assert all({"repo"} <= {*each.sources} <= {"repo", "mmproj"} for each in manifests)
 
 
 def twin(folder):

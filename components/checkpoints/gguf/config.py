@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import gemma4
+
 ARCHITECTURES = {
     "llama": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
 }
 KEYS = {
     "block_count": "num_hidden_layers",
@@ -45,14 +48,18 @@ ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 LARGEST = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, by which llama.cpp knows them
 
 
-def checkpoint_config(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+def checkpoint_config(
+    metadata: Mapping[str, Any], architecture: str, part: float | None = None
+) -> dict[str, Any]:
     """Return the keys of a config.json. What has no key there keeps its own name.
 
-    A network refuses each key that it does not read, so that nothing passes unseen.
+    A network refuses each key that it does not read, so that nothing passes unseen. `part` of a
+    head is turned in Gemma-4's full layers, which a tensor says.
     """
     config: dict[str, Any] = {"model_type": ARCHITECTURES[architecture]}
     scaling: dict[str, Any] = {}
     prefix = f"{architecture}."
+    keys = KEYS | gemma4.KEYS if architecture == gemma4.ARCHITECTURE else KEYS
     for name, value in metadata.items():
         key = name.removeprefix(prefix)
         if key == name or key in OF_TRAINING:
@@ -60,15 +67,19 @@ def checkpoint_config(metadata: Mapping[str, Any], architecture: str) -> dict[st
         if key in SCALING:
             scaling[SCALING[key]] = value
         else:
-            config[KEYS.get(key, name)] = value
+            config[keys.get(key, name)] = value
     if scaling.get("rope_type", "none") != "none":
         config["rope_scaling"] = scaling
-    _require_plain_heads(config, prefix)
+    ends = [metadata[key] for key in (END, *ENDS) if key in metadata]
+    if architecture == gemma4.ARCHITECTURE:
+        gemma4.complete_config(config, prefix, part)
+        ends += gemma4.ends(metadata)
+    else:
+        _require_plain_heads(config, prefix)
     if architecture == "gemma3":
         _add_gemma3(config, prefix)
     if architecture in LARGEST:
         _add_scale(config, LARGEST[architecture])
-    ends = [metadata[key] for key in (END, *ENDS) if key in metadata]
     if ends:
         config["eos_token_id"] = list(dict.fromkeys(ends))
     return config

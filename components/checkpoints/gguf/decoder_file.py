@@ -13,11 +13,11 @@ from composer.core.suggest import listed
 from composer.formats.file_problems import show
 from composer.formats.safetensors import Tensor, TensorIndex
 
-from . import gemma4
+from . import crispasr, gemma4
 from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
-from .rope_factors import llama3_rule
+from .rope_factors import llama3_rule, turned_part
 from .stored_forms import InterleavedRotaryRows, RaisedByOne
 
 if TYPE_CHECKING:
@@ -32,23 +32,21 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     """Return the config and the tensors; raise ComposerError for what is no known decoder."""
     found, stored = headers.gguf(file), all_tensors(file, headers)
     architecture = found.metadata.get("general.architecture")
-    if architecture == gemma4.ARCHITECTURE:
-        config = gemma4.release_config(found.metadata, stored)
-        return config, TensorIndex(gemma4.release_tensors(stored), {}, stored.files)
+    if architecture == crispasr.ARCHITECTURE:
+        config = crispasr.release_config(found.metadata, stored)
+        return config, TensorIndex(crispasr.release_tensors(stored), {}, stored.files)
     if architecture not in ARCHITECTURES:
         raise _refused(
             file,
             f"is a GGUF file of the architecture {show(str(architecture))}",
-            f"read are {listed(sorted([*ARCHITECTURES, gemma4.ARCHITECTURE]))}",
+            f"read are {listed(sorted([*ARCHITECTURES, crispasr.ARCHITECTURE]))}",
             hint="give the checkpoint that it was converted from, in safetensors",
         )
-    config = checkpoint_config(found.metadata, architecture)
     tensors = dict(stored)
-    factors = tensors.pop(ROPE_FACTORS, None)
-    if factors is not None:
-        config["rope_scaling"] = llama3_rule(
-            _small(file, headers, factors), config.get("rope_theta", 10_000.0), file
-        )
+    divisors = None
+    if ROPE_FACTORS in tensors:
+        divisors = _small(file, headers, tensors.pop(ROPE_FACTORS))
+    config = _config(file, found.metadata, architecture, divisors)
     if architecture == "llama":
         for key, ending in BIASED.items():
             config[key] = any(name.endswith(ending) for name in tensors)
@@ -57,6 +55,20 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
         known = checkpoint_name(name, architecture)
         named[known] = _as_stored(replace(tensor, name=known), architecture, config)
     return config, TensorIndex(named, {}, stored.files)
+
+
+def _config(
+    file: Location, metadata: Mapping[str, Any], architecture: str, divisors: np.ndarray | None
+) -> dict[str, Any]:
+    """Return the config of a file whose positions are divided so."""
+    if divisors is None:
+        return checkpoint_config(metadata, architecture)
+    if architecture == gemma4.ARCHITECTURE:
+        part = turned_part(divisors, metadata.get("gemma4.attention.key_length"), file)
+        return checkpoint_config(metadata, architecture, part)
+    config = checkpoint_config(metadata, architecture)
+    config["rope_scaling"] = llama3_rule(divisors, config.get("rope_theta", 10_000.0), file)
+    return config
 
 
 def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> Tensor:

@@ -30,16 +30,46 @@ NORMS_ON_BOTH_SIDES = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+GEMMA4 = {
+    "inp_gate": "per_layer_input_gate",
+    "proj": "per_layer_projection",
+    "post_norm": "post_per_layer_input_norm",
+    "ffn_gate_inp": "router.proj",
+    "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
+    "post_ffw_norm_1": "post_feedforward_layernorm_1",
+    "post_ffw_norm_2": "post_feedforward_layernorm_2",
+}
+GEMMA4_WHOLE = {
+    "per_layer_token_embd": "model.embed_tokens_per_layer",
+    "per_layer_model_proj": "model.per_layer_model_projection",
+    "per_layer_proj_norm": "model.per_layer_projection_norm",
+}
+NOT_MODULES = {
+    "layer_output_scale.weight": "layer_scalar",
+    "ffn_gate_inp.scale": "router.scale",
+    "ffn_gate_up_exps.weight": "experts.gate_up_proj",
+    "ffn_down_exps.weight": "experts.down_proj",
+    "ffn_down_exps.scale": "router.per_expert_scale",
+}  # of Gemma-4: tensors whose names in the checkpoint have no ending of their own
 RAISED = ("gemma2", "gemma3")  # have norms on both sides, stored with 1 added
-IN_LAYER = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
+BOTH_SIDES = (*RAISED, "gemma4")
+IN_LAYER = re.compile(r"blk\.(\d+)\.(([a-z_]+\d?)\.([a-z]+))")
 OUTSIDE = re.compile(r"([a-z_]+)\.(weight|bias)")
 
 
 def checkpoint_name(name: str, architecture: str) -> str:
     """Return the name of a tensor in the checkpoint; one that is not known stays as it is."""
-    layer = LAYER | NORMS_ON_BOTH_SIDES if architecture in RAISED else LAYER
-    if (found := IN_LAYER.fullmatch(name)) and found[2] in layer:
-        return f"model.layers.{found[1]}.{layer[found[2]]}.{found[3]}"
-    if (found := OUTSIDE.fullmatch(name)) and found[1] in WHOLE:
-        return f"{WHOLE[found[1]]}.{found[2]}"
+    layer, whole = LAYER, WHOLE
+    if architecture in BOTH_SIDES:
+        layer = layer | NORMS_ON_BOTH_SIDES
+    if architecture == "gemma4":
+        layer, whole = layer | GEMMA4, whole | GEMMA4_WHOLE
+    if found := IN_LAYER.fullmatch(name):
+        number, inside, module, part = found.groups()
+        if architecture == "gemma4" and inside in NOT_MODULES:
+            return f"model.layers.{number}.{NOT_MODULES[inside]}"
+        if module in layer and part in ("weight", "bias"):
+            return f"model.layers.{number}.{layer[module]}.{part}"
+    if (found := OUTSIDE.fullmatch(name)) and found[1] in whole:
+        return f"{whole[found[1]]}.{found[2]}"
     return name

@@ -1,8 +1,11 @@
-"""Llama 3's scaling of positions, which GGUF files have as one divisor for each pair."""
+"""Rules of positions that GGUF files have as one divisor for each pair.
+
+Llama 3 scales them, and Gemma-4 turns the first pairs of a head alone.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 LOW, HIGH, ORIGINAL = 1.0, 4.0, 8192
 CLOSE = 1e-5
 LARGEST = 1e4  # divisor and, to the fourth, base
+STILL = np.float32(1e30)  # a divisor of pairs that are not turned
 
 
 def llama3_rule(divisors: np.ndarray, base: Any, file: Location) -> dict[str, Any]:
@@ -23,15 +27,7 @@ def llama3_rule(divisors: np.ndarray, base: Any, file: Location) -> dict[str, An
     """
     factor = _factor(divisors, base)
     if factor is None:
-        message = "rope_freqs.weight holds other divisors than Llama 3's rule gives"
-        raise ComposerError(
-            Problem(
-                "W257",
-                message,
-                Place(str(file)),
-                hint="give the checkpoint that it was converted from, in safetensors",
-            )
-        )
+        _refuse(file, "than Llama 3's rule gives")
     return {
         "rope_type": "llama3",
         "factor": factor,
@@ -52,3 +48,26 @@ def _factor(divisors: np.ndarray, base: Any) -> float | None:
     smooth = np.clip((ORIGINAL / lengths - LOW) / (HIGH - LOW), 0.0, 1.0)
     expected = 1 / ((1 - smooth) / factor + smooth)
     return factor if np.allclose(divisors, expected, rtol=CLOSE, atol=0) else None
+
+
+def turned_part(divisors: np.ndarray, head_dim: Any, file: Location) -> float:
+    """Return the part of a head's pairs that Gemma-4 turns: those whose divisor is 1.
+
+    Raise ComposerError where the others are not 1e30, or a head has another number of pairs.
+    """
+    count = int((divisors == 1).sum())
+    expected = np.array([1] * count + [STILL] * (len(divisors) - count), np.float32)
+    if not count or not np.array_equal(divisors, expected) or 2 * len(divisors) != head_dim:
+        _refuse(file, "than Gemma-4's: 1 for the pairs that are turned, then 1e30")
+    return count / len(divisors)
+
+
+def _refuse(file: Location, what: str) -> NoReturn:
+    raise ComposerError(
+        Problem(
+            "W257",
+            f"rope_freqs.weight holds other divisors {what}",
+            Place(str(file)),
+            hint="give the checkpoint that it was converted from, in safetensors",
+        )
+    )

@@ -1,0 +1,190 @@
+"""Write Gemma-4's text decoder as llama.cpp's convert_hf_to_gguf.py does, in gguf's own names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGUFWriter, TokenType, get_tensor_name_map
+from gguf.constants import MODEL_ARCH
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+from tests.models.gguf_files import packed
+
+ENDINGS = (".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min")
+GEMMA4 = "gemma4"
+FULL, SLIDING = "full_attention", "sliding_attention"
+Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
+
+
+def their_name(name: str, arch: MODEL_ARCH, layers: int) -> str:
+    """Return llama.cpp's name of a tensor, by the table of the gguf package."""
+    found = get_tensor_name_map(arch, layers).get_name(name, try_suffixes=ENDINGS)
+    assert found, name
+    return found
+
+
+def text_tensors(state: Mapping[str, torch.Tensor], layers: int) -> dict[str, tuple[str, Any]]:
+    """Return the tensors of a decoder, named from model. on, by the names of the file."""
+    found = {}
+    for name, value in state.items():
+        if name == "lm_head.weight":
+            continue
+        if name.endswith("router.scale"):
+            theirs = f"blk.{name.split('.')[2]}.ffn_gate_inp.scale"
+        elif name.endswith("per_expert_scale"):
+            theirs = f"blk.{name.split('.')[2]}.ffn_down_exps.scale"
+        else:
+            ends = name.endswith("layer_scalar") or ".experts." in name
+            theirs = their_name(name + ".weight" * ends, MODEL_ARCH.GEMMA4, layers)
+        found[theirs] = (name, value.float().numpy())
+    return found
+
+
+def gemma_tokenizer(special: tuple[str, ...]) -> Tokenizer:
+    """Make a tokenizer in the form of Gemma-4's tokenizer.json, with a few merges."""
+    letters = [chr(code) for code in range(33, 127)]
+    pairs = [("\u2581", "t"), ("h", "e"), ("\u2581t", "he"), ("i", "s"), ("\n", "\n")]
+    vocabulary = [*special, *(f"<0x{number:02X}>" for number in range(256)), "\n", "\u2581"]
+    vocabulary += [*letters, *("".join(pair) for pair in pairs)]
+    vocab = {token: number for number, token in enumerate(vocabulary)}
+    made = Tokenizer(models.BPE(vocab=vocab, merges=pairs, byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Replace(" ", "\u2581")
+    spaces = decoders.Replace("\u2581", " ")
+    made.decoder = decoders.Sequence([spaces, decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens([AddedToken(name, normalized=False) for name in special])
+    return made
+
+
+def tokenizer_metadata(tokenizer: Tokenizer, special: tuple[str, ...]) -> dict[str, Any]:
+    """Return what Gemma4Model.set_vocab writes of it."""
+    vocab = tokenizer.get_vocab()
+    tokens = sorted(vocab, key=vocab.__getitem__)
+    kinds = []
+    for token in tokens:
+        kind = TokenType.CONTROL if token in special else TokenType.NORMAL
+        kinds.append(int(TokenType.BYTE if token.startswith("<0x") else kind))
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return {
+        "ggml.model": "gemma4",
+        "ggml.tokens": tokens,
+        "ggml.scores": [-1000.0] * len(tokens),
+        "ggml.token_type": kinds,
+        "ggml.merges": [" ".join(pair) for pair in merges],
+        "ggml.bos_token_id": vocab["<bos>"],
+        "ggml.eos_token_id": vocab["<turn|>"],
+        "ggml.add_space_prefix": False,
+        "ggml.add_bos_token": True,
+    }
+
+
+def text_metadata(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Gemma4Model.set_gguf_parameters writes of a config."""
+    layers, shared = config["num_hidden_layers"], config["num_kv_shared_layers"]
+    sliding = [kind == SLIDING for kind in config["layer_types"]]
+    full, rope = config["global_head_dim"], config["rope_parameters"]
+    found = {
+        "block_count": layers,
+        "context_length": config["max_position_embeddings"],
+        "embedding_length": config["hidden_size"],
+        "feed_forward_length": config["intermediate_size"],
+        "attention.head_count": config["num_attention_heads"],
+        "attention.head_count_kv": config["num_key_value_heads"],
+        "rope.freq_base": float(rope[FULL]["rope_theta"]),
+        "rope.freq_base_swa": float(rope[SLIDING]["rope_theta"]),
+        "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
+        "final_logit_softcapping": float(config["final_logit_softcapping"]),
+        "attention.sliding_window": config["sliding_window"],
+        "attention.shared_kv_layers": shared,
+        "embedding_length_per_layer_input": config["hidden_size_per_layer_input"],
+        "attention.sliding_window_pattern": sliding,
+        "attention.key_length": full,
+        "attention.value_length": full,
+        "attention.key_length_swa": config["head_dim"],
+        "attention.value_length_swa": config["head_dim"],
+        "rope.dimension_count": full,
+        "rope.dimension_count_swa": config["head_dim"],
+    }
+    if config["use_double_wide_mlp"]:
+        width = config["intermediate_size"]
+        found["feed_forward_length"] = [width] * (layers - shared) + [2 * width] * shared
+    if heads := config["num_global_key_value_heads"]:
+        own = config["num_key_value_heads"]
+        found["attention.head_count_kv"] = [own if each else heads for each in sliding]
+    if config.get("num_experts"):
+        found["expert_count"] = config["num_experts"]
+        found["expert_used_count"] = config["top_k_experts"]
+        found["expert_feed_forward_length"] = config["moe_intermediate_size"]
+    return {f"{GEMMA4}.{key}": value for key, value in found.items()}
+
+
+def divisors(config: Mapping[str, Any]) -> np.ndarray:
+    """Return rope_freqs.weight, as Gemma4Model.generate_extra_tensors has it."""
+    pairs = config["global_head_dim"] // 2
+    part = config["rope_parameters"][FULL]["partial_rotary_factor"]
+    turned = int(config["global_head_dim"] * part / 2)
+    return np.array([1.0] * turned + [1e30] * (pairs - turned), np.float32)
+
+
+def write_text(
+    state: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    file: Path,
+    kinds: Callable[[str], str] = lambda name: "f32",
+    change: Change | None = None,
+    **tokenizer: Any,
+) -> dict[str, torch.Tensor]:
+    """Write a decoder; return the weights that the file stands for, by their names in `state`.
+
+    `kinds` gives the type of each matrix by its name in the file, `change` may edit the metadata
+    and the tensors, and `tokenizer` are keys below tokenizer.
+    """
+    metadata = text_metadata(config) | {"general.file_type": 0}
+    metadata |= {f"tokenizer.{key}": value for key, value in tokenizer.items()}
+    named = text_tensors(state, config["num_hidden_layers"])
+    tensors = {name: value for name, (_, value) in named.items()}
+    tensors["rope_freqs.weight"] = divisors(config)
+    if change:
+        change(metadata, tensors)
+    meant = write(file, GEMMA4, metadata, tensors, kinds)
+    return {named[name][0]: value for name, value in meant.items() if name in named}
+
+
+def write(
+    file: Path,
+    architecture: str,
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    kinds: Callable[[str], str],
+) -> dict[str, torch.Tensor]:
+    """Write a GGUF file, and return what its tensors stand for."""
+    rng, writer, meant = np.random.default_rng(7), GGUFWriter(file, architecture), {}
+    for key, value in metadata.items():
+        add_value(writer, key, value)
+    for name, value in tensors.items():
+        raw, kind, stands_for = packed(value, kinds(name), rng)
+        writer.add_tensor(name, raw, raw_dtype=kind)
+        meant[name] = torch.tensor(stands_for)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return meant
+
+
+def add_value(writer: GGUFWriter, key: str, value: Any) -> None:
+    """Add a value in the type that the converter gives it."""
+    if isinstance(value, str):
+        writer.add_string(key, value)
+    elif isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    else:
+        writer.add_array(key, value)
