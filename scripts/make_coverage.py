@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from composer.jobs.catalogue import ShippedBundle, catalogue
+from composer.jobs.next_command import next_command
 from composer.manifest import Manifest, read_manifest
 from composer.sources.default_manifests import default_manifests
 from composer.sources.shipped import shipped_bundles
@@ -53,7 +54,7 @@ def _shipped_rows() -> Iterator[str]:
         manifest = read_manifest(paths[bundle.name])
         verified = ", ".join(bundle.verified)
         for id in _ids(bundle, manifest):
-            yield f"| `{id}` | `{_command(manifest, id)}` | `{bundle.name}` | {verified} |"
+            yield f"| `{id}` | `{next_command(manifest, id)}` | `{bundle.name}` | {verified} |"
 
 
 def _ids(bundle: ShippedBundle, manifest: Manifest) -> tuple[str, ...]:
@@ -65,18 +66,6 @@ def _family_rows() -> Iterator[str]:
     manifests: Mapping[str, Manifest] = default_manifests()
     for family in catalogue().families:
         for id in family.ids:
-            command = _command(manifests[family.name], id)
+            command = next_command(manifests[family.name], id)
             verified = ", ".join(family.verified)
             yield f"| `{id}` | `{command}` | `{family.name}` | {verified} |"
-
-
-def _command(manifest: Manifest, id: str) -> str:
-    """Return the command that does what a manifest is for."""
-    kinds = {each.type for task in manifest.tasks.values() for each in task.inputs.values()}
-    if any("transcript" in task.inputs for task in manifest.tasks.values()):
-        return f'composer align {id} clip.wav "TEXT"'
-    if "audio" in kinds:
-        return f"composer transcribe {id} clip.wav"
-    if "image" in kinds:
-        return f"composer run {id} --task see -i picture=photo.jpg"
-    return f"composer chat {id}"

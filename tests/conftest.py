@@ -33,10 +33,11 @@ __all__ = ["fakes", "speaks"]
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_network(tmp_path_factory):
-    """Keep tests off the network and out of the user's cache; tests/sources has its own Hub."""
+    """Keep tests off the network and out of the user's folders; tests/sources has its own Hub."""
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+    patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
     yield
     patch.undo()
 

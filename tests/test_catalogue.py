@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import composer
 from composer.checker import check_variant
 from composer.cli import main
 from composer.core.errors import ComposerError
+from composer.graph.files import component_files
 from composer.manifest import read_manifest
 from composer.manifest.source import read_document_file
 from composer.sources.catalogue import Catalogue, catalogue
@@ -62,6 +64,23 @@ MINIATURE = {
 }
 
 
+def assert_sizes(name, folder):
+    """Compare what the catalogue says of a bundle's files and backends with its layout."""
+    status = catalogue().bundles[name]
+    for backend in (None, *status.memory):
+        asked = {"*": backend} if backend else None
+        found = composer.check(name, sources={"repo": folder}, backends=asked)
+        components = found.bundle.components
+        files = {str(file): file for each in components.values() for file in component_files(each)}
+        nbytes = sum(file.path.stat().st_size for file in files.values())
+        assert abs(nbytes - status.bytes) < 1e7
+        for component, expected in status.backends.items():
+            assert components[component].cls.name.startswith(f"{expected}.")
+        if backend:
+            taken = sum(each.facts.nbytes for each in components.values())
+            assert abs(taken - status.memory[backend]) < 1e7
+
+
 def claiming(claim):
     entries = catalogue().bundles.items()
     return {name for name, entry in entries if claim in entry.verified}
@@ -105,6 +124,7 @@ def test_the_layout_of_gemma_4(size, variant, tmp_path):
     found = composer.check(f"gemma-4-{size}", variant=variant, sources={"repo": folder})
     if variant is None:  # the other variants are of other precisions, and as well formed
         assert found.ok
+        assert_sizes(f"gemma-4-{size}", folder)
     assert {problem.code for problem in found.problems} <= EXPECTED
     facts = found.bundle.components["decoder"].facts
     dims = {symbol: bound.value for symbol, bound in facts.dims.items()}
@@ -141,12 +161,14 @@ def test_the_layout_of_qwen3_asr(size, width, inner, tmp_path):
     folder = releases.qwen3_asr(tmp_path, width, inner)
     found = composer.check(f"qwen3-asr-{size}", sources={"repo": folder})
     assert [problem.code for problem in found.problems] == ["L325", "L333"]  # the head too
+    assert_sizes(f"qwen3-asr-{size}", folder)
     for name in ("encoder", "decoder"):
         assert found.bundle.components[name].facts.dims["D"].value == width
 
 
 def test_the_layout_of_qwen3_forced_aligner(tmp_path):
     folder = releases.forced_aligner(tmp_path)
+    assert_sizes("qwen3-forced-aligner-0-6b", folder)
     for bundle in ("qwen3-forced-aligner-0-6b", folder):
         found = composer.check(bundle, sources={"repo": folder})
         assert [problem.code for problem in found.problems] == ["L325"]
@@ -160,6 +182,7 @@ def test_the_layout_of_meralion(name, tmp_path):
     folder = releases.meralion(tmp_path / "repo", name)
     found = composer.check(f"meralion-{name}", sources={"repo": folder})
     assert [problem.code for problem in found.problems] == ["L311", "L325"]
+    assert_sizes(f"meralion-{name}", folder)
     for component in ("speech", "decoder"):
         dims = found.bundle.components[component].facts.dims
         assert releases.GEMMA2[name][0] in {bound.value for bound in dims.values()}
@@ -182,6 +205,7 @@ def test_the_layout_of_elderwise(variant, tmp_path):
     folder = elderwise(tmp_path / "repo")
     found = composer.check("elderwise", variant=variant, sources={"repo": folder})
     assert found.ok
+    assert_sizes("elderwise", folder)
     assert {problem.code for problem in found.problems} <= EXPECTED
 
 
@@ -236,18 +260,20 @@ def test_no_planned_name_is_taken():
     assert not covered & {repo for entry in planned.values() for repo in entry.publishes}
 
 
-def test_the_list_shows_what_is_verified_and_what_is_planned(capsys):
-    assert main(["list"]) == 0
-    shown, planned = capsys.readouterr().out.split("\nplanned:\n")
-    for name, entry in catalogue().bundles.items():
-        (line,) = [line for line in shown.splitlines() if line.startswith(f"{name} ")]
-        assert line.endswith(f"verified: {', '.join(entry.verified)})")
+def test_the_list_shows_what_is_verified_and_what_is_planned(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(["list"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
     for name, entry in catalogue().planned.items():
-        (line,) = [line for line in planned.splitlines() if line.startswith(f"{name} ")]
-        assert line.endswith(f"(missing: {'; '.join(entry.missing)})")
+        missing = "; ".join(entry.missing)
+        assert f"planned: {name}, {entry.summary} (missing: {missing})" in shown
     assert main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows["bundles"]] == list(shipped_bundles())
+    for row in rows["bundles"]:
+        assert row["verified"] == catalogue().bundles[row["name"]].verified
     assert [row["name"] for row in rows["planned"]] == list(catalogue().planned)
 
 

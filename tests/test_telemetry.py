@@ -44,6 +44,7 @@ COMMANDS = {
     "eval": ["eval", "mega-asr-mini", "DATA"],
     "bench": ["bench", "mega-asr-mini", "--runs", "1", "--starts", "1", "--warmup", "0"],
     "list": ["list"],
+    "use": ["use"],
     "new": ["new", "NEW"],
     "explain": ["explain", "R500"],
     "schema": ["schema"],

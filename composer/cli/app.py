@@ -11,11 +11,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from composer.cli.printing import escape_control_characters, print_problems
+from composer.cli.printing import print_problems
 from composer.cli.signals import INTERRUPTED, interrupt_exit_code
 from composer.cli.streams import close_stdout, flush_streams, prepare_streams
 from composer.cli.verbs import load_verb, verb_names, verb_summary
 from composer.core.errors import FAILED, ComposerError, Place, Problem
+from composer.core.terminal import escape_control_characters
 
 CLOSED = 141
 NO_THREAD = "can't start new thread"
@@ -88,7 +89,6 @@ app = typer.Typer(
     cls=Commands,
     help=HELP,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

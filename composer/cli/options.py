@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.completion import complete_bundle, complete_precision
 from composer.core.errors import ComposerError, Problem
 from composer.core.languages import in_spelling_of
 from composer.core.suggest import listed
@@ -20,6 +21,7 @@ BundleName = Annotated[
     str,
     typer.Argument(
         metavar="BUNDLE",
+        autocompletion=complete_bundle,
         help="A manifest or its folder, the name of a bundle that ships, or a repository of the "
         "Hub as owner/name[@revision].",
         show_default=False,
@@ -86,6 +88,7 @@ Precisions = Annotated[
     typer.Option(
         "--precision",
         metavar="COMPONENT=RECIPE|DTYPE",
+        autocompletion=complete_precision,
         help="Run a component in float32, float16 or bfloat16, or quantized by a recipe such as "
         "mixed-8-4; `stored` drops its recipe, and RECIPE,DTYPE gives both. May be repeated.",
     ),

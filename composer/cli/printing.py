@@ -6,21 +6,28 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
-from composer.core.errors import Place, Problem, errors_of
+from composer.cli.colour import Colour, coloured
+from composer.cli.problem_text import problem_text
+from composer.core.errors import Problem, errors_of
 from composer.core.output import json_text, problem_json, unwritable
-from composer.core.terminal import stderr_console
-
-KEPT = "\n\t"
-MANIFESTS = (".yaml", ".yml", ".json")
+from composer.core.terminal import escape_control_characters, stderr_console
 
 
 def echo(text: str = "", end: str = "\n") -> None:
     """Print a result; raise ComposerError when there is no room for it."""
+    _print(escape_control_characters(text) if sys.stdout.isatty() else text, end)
+
+
+def echo_coloured(text: str, colour: Colour) -> None:
+    """Print a line of a result, in colour where standard output has colours."""
+    _print(coloured(escape_control_characters(text), colour, sys.stdout), "\n")
+
+
+def _print(text: str, end: str) -> None:
     try:
-        sys.stdout.write((escape_control_characters(text) if sys.stdout.isatty() else text) + end)
+        sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -58,40 +65,8 @@ def print_note(text: str) -> None:
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems; on a terminal each with its line of the file, and a caret below."""
     for problem in problems:
-        first, *rest = str(problem).split("\n")
-        excerpt = _excerpt(problem.place) if sys.stderr.isatty() else []
-        print_note("\n".join([first, *excerpt, *rest]))
-
-
-def _excerpt(place: Place | None) -> list[str]:
-    """Return a line of a manifest as far as the terminal is wide, and a caret under its column."""
-    if place is None or place.line is None or not place.file.endswith(MANIFESTS):
-        return []
-    try:
-        lines = Path(place.file).read_text("utf-8").splitlines()
-        text = lines[place.line - 1].replace("\t", " ")
-    except (OSError, ValueError, IndexError):
-        return []
-    head, at = f"{place.line:>5} | ", (place.column or 1) - 1
-    room = max(10, get_terminal_size().columns - len(head) - 1)
-    start = max(0, at - room // 2) if len(text) > room else 0
-    return [
-        head + text[start : start + room],
-        " " * (len(head) - 2) + "| " + " " * (at - start) + "^",
-    ]
-
-
-def escape_control_characters(text: str) -> str:
-    """Write control characters as escapes, so that no text can steer a terminal."""
-    if text.isprintable():
-        return text
-    found = []
-    for c in text:
-        if c.isprintable() or c in KEPT:
-            found.append(c)
-        else:
-            found.append(c.encode("unicode_escape").decode())
-    return "".join(found)
+        sys.stderr.write(problem_text(problem) + "\n")
+        sys.stderr.flush()
 
 
 def count(number: int, noun: str) -> str:

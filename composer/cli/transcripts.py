@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class TranscriptPrinter:
-    """Print what is to be noted of each clip, and its transcript unless it has a file."""
+    """Print what is to be noted of each clip, and its transcript unless it has a file.
+
+    Of `several` clips each line names its clip.
+    """
 
     format: OutputFormat
     has_files: bool
+    several: bool = False
     done: list[Transcription] = field(default_factory=list)
 
     def add(self, each: Transcription) -> None:
@@ -39,9 +43,14 @@ class TranscriptPrinter:
         if self.has_files:
             return
         if self.format.line:
-            echo(self.format.line(each))
+            echo(self._named(each) + self.format.line(each))
         else:
             self.done.append(each)
+
+    def _named(self, each: Transcription) -> str:
+        if not (self.several and self.format.bare):
+            return ""
+        return each.name.replace("\n", "\\n") + ": "
 
     def close(self) -> None:
         """Print what can only be printed whole."""

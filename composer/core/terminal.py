@@ -1,4 +1,4 @@
-"""The terminal that progress is shown on: one for all, so that what shows knows of the others."""
+"""What a terminal is shown: text that cannot steer it, and progress on one console for all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+KEPT = "\n\t"
+
 
 @cache
 def stderr_console() -> Console:
@@ -15,3 +17,16 @@ def stderr_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def escape_control_characters(text: str) -> str:
+    """Write control characters as escapes, so that no text can steer a terminal."""
+    if text.isprintable():
+        return text
+    found = []
+    for c in text:
+        if c.isprintable() or c in KEPT:
+            found.append(c)
+        else:
+            found.append(c.encode("unicode_escape").decode())
+    return "".join(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator
 from threading import Condition
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
+from composer.core.machine import memory_bytes
 from composer.generation.answer import AnswerState, Request
 from composer.generation.decoder import SequenceState
 from composer.generation.engine import Decoder, Engine, call_or_error
@@ -221,7 +221,7 @@ class Scheduler:
 
 def _memory_share() -> int:
     """Return the bytes that sequences may take on this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE
+    return memory_bytes() // SHARE
 
 
 def _next_part(parts: Generator[None, None, SequenceState]) -> SequenceState | None:

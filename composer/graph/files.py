@@ -17,10 +17,11 @@ def component_files(checked: CheckedComponent) -> Iterator[Location]:
     adapters = (adapter.weights for adapter in checked.spec.adapters.values())
     for place in filter(None, (checked.spec.weights, checked.spec.files, *adapters)):
         if not any(f"{file}/".startswith(f"{place}/") for file in checked.files):
-            yield from _inside(place)
+            yield from files_inside(place)
 
 
-def _inside(place: Location) -> Iterator[Location]:
+def files_inside(place: Location) -> Iterator[Location]:
+    """Yield the data files of a folder, on this machine or on the Hub, or the one file it is."""
     found = snapshot_of(place)
     if found:
         snapshot, inside = found

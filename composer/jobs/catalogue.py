@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError
+from composer.jobs.next_command import abilities
+from composer.jobs.on_this_machine import on_this_machine
 from composer.manifest import Manifest, read_manifest
 from composer.sources import catalogue as claims
-from composer.sources.catalogue import PlannedSystem
+from composer.sources.catalogue import PlannedSystem, Status
 from composer.sources.default_manifests import default_manifests
 from composer.sources.shipped import shipped_bundles
 
@@ -18,8 +20,9 @@ from composer.sources.shipped import shipped_bundles
 class ShippedBundle:
     """A bundle that ships, and what is verified of it: `layout`, `golden`, `miniature`.
 
-    `publishes` are repositories of the Hub that it runs; `make` says how its files are made where
-    none are published. Where the manifest cannot be read, `summary` says so.
+    `publishes` are repositories of the Hub that it runs, `does` the names of its tasks, or of the
+    command for its only one; `nbytes`, `here` and `slow` are as in `OnThisMachine`. Where the
+    manifest cannot be read, `summary` says so.
     """
 
     name: str
@@ -28,6 +31,10 @@ class ShippedBundle:
     variants: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
+    does: tuple[str, ...] = ()
+    nbytes: int | None = None
+    here: bool = False
+    slow: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,14 @@ def _family(manifest: Manifest) -> Family:
 
 
 def _shipped(name: str, path: Path) -> ShippedBundle:
-    status = claims.catalogue().bundles.get(name)
-    verified = tuple(status.verified) if status else ()
+    status = claims.catalogue().bundles.get(name, Status(verified=[]))
+    verified = tuple(status.verified)
     try:
         manifest = read_manifest(path)
     except ComposerError:
         summary = f"cannot be read: composer check {name} tells why"
         return ShippedBundle(name, summary, verified=verified)
+    found = on_this_machine(manifest, status)
     return ShippedBundle(
         name,
         manifest.summary,
@@ -95,4 +103,8 @@ def _shipped(name: str, path: Path) -> ShippedBundle:
         tuple(manifest.variants),
         tuple(manifest.publishes),
         verified,
+        abilities(manifest),
+        found.nbytes,
+        found.here,
+        found.slow,
     )

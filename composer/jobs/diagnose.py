@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from composer.core import registry
+from composer.core.machine import memory_bytes
 from composer.evaluation.normalizer import normalizer, normalizers
 from composer.jobs.output_format import output_format, output_formats
 from composer.sources.shipped import shipped_bundles, shipped_folder
@@ -47,7 +48,7 @@ def _machine() -> _Findings:
     cores = os.cpu_count()
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    memory = memory_bytes() / 1e9
     yield f"{cores} cores, {memory:.1f} GB of memory", True
 
 

@@ -22,9 +22,9 @@ class OutputFormat:
 
     `line` writes a clip as one line, as soon as it is done; without it `document` writes all clips
     at the end, or one where `single` says that it has no more. `logprobs` says that it writes the
-    probabilities of tokens. In a folder each clip has the file
-    that `file` writes, None for a clip without one; without `file` the lines of all clips go to one
-    file.
+    probabilities of tokens, `bare` that a line is the text alone and names no clip. In a folder
+    each clip has the file that `file` writes, None for a clip without one; without `file` the lines
+    of all clips go to one file.
     """
 
     name: str
@@ -34,6 +34,7 @@ class OutputFormat:
     file: Callable[[Transcription], str | None] | None = None
     single: bool = False
     logprobs: bool = False
+    bare: bool = False
 
     def __post_init__(self) -> None:
         if not (self.line or self.document) or not (self.line or self.file):

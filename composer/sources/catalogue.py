@@ -22,9 +22,16 @@ class Strict(BaseModel):
 
 
 class Status(Strict):
-    """What is verified of a bundle."""
+    """What is verified of a bundle, and what its headers would tell, for when they are not here.
+
+    `bytes` are those of its files, as far as their layout is known, `memory` those that its weights
+    take on a backend, and `backends` those that a component gets where its family has a better one.
+    """
 
     verified: list[Claim]
+    bytes: int | None = None
+    memory: dict[str, int] = {}
+    backends: dict[str, str] = {}
 
 
 class Covered(Strict):

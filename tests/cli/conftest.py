@@ -1,4 +1,5 @@
 import io
+import re
 import sys
 import wave
 
@@ -7,6 +8,8 @@ import pytest
 
 from composer.cli import main
 from tests.fakes import write as write_bundle
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @pytest.fixture
@@ -53,3 +56,18 @@ def clip(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def terminal(cli, monkeypatch):
+    """Run a command on a terminal of so many columns; return its exit code, stdout and stderr."""
+
+    def call(columns, *arguments):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return cli(*arguments)
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    return call

@@ -109,6 +109,12 @@ def test_the_last_line_needs_no_end_and_empty_lines_are_no_turns(piped, bundle):
     assert piped(bundle, "\nhi\r\n   \nabc")[1] == "2.\n7.\n"
 
 
+def test_help_is_no_turn(piped, bundle):
+    code, out, err = piped(bundle, "hi\n/help\nabc\n/clear\nabc\n")
+    assert (code, out) == (0, "2.\n7.\n3.\n")
+    assert err == "fake-chat: /reset or /clear starts over, Ctrl-C stops an answer, Ctrl-D ends\n"
+
+
 def test_reset_begins_anew(piped, bundle):
     assert piped(bundle, "hi\n/reset\nabc\n/resets\n") == (0, "2.\n3.\n12.\n", "")
 
@@ -262,7 +268,7 @@ def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     keys = "/reset or /clear starts over, Ctrl-C stops an answer, Ctrl-D ends\n> "
     assert here.until("> ").endswith(f": {keys}")
     here.type("/help\n")
-    assert here.until("> ") == f"/help\n{keys}"
+    assert here.until("> ").endswith(f": {keys}")
     here.type("hi\n")
     assert here.until("> ") == "hi\n2.\n> "
     here.type("bad\n")

@@ -8,8 +8,14 @@ from tests.fakes import BUNDLE, write
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
+def facts(called):
+    command = f"composer transcribe {called} clip.wav"
+    return f"memory: 2.05 kB of weights\nlicence: not stated\nnext: {command}\n"
+
+
 def test_a_good_bundle(cli, tmp_path):
-    assert cli("check", write(tmp_path)) == (0, "fake-asr: ok, 6 nodes, 1 task\n", "")
+    path = write(tmp_path)
+    assert cli("check", path) == (0, f"fake-asr: ok, 6 nodes, 1 task\n{facts(path)}", "")
 
 
 def test_a_folder_will_do(cli, tmp_path):
@@ -32,7 +38,7 @@ def test_every_problem_is_printed(cli, tmp_path):
 def test_warnings_do_not_refuse(cli, tmp_path):
     path = write(tmp_path, BUNDLE, ("graph:\n", "  more: text\ngraph:\n"))
     code, out, err = cli("check", path)
-    assert (code, out) == (0, "fake-asr: ok, 6 nodes, 1 task, 1 warning\n")
+    assert (code, out) == (0, f"fake-asr: ok, 6 nodes, 1 task, 1 warning\n{facts(path)}")
     assert err.startswith(f"{path}:12:3: L303 warning: the input $more is never used\n")
 
 
@@ -100,7 +106,7 @@ def test_a_source_that_stands_in(cli, tmp_path):
     assert "S476" in cli("check", path)[2]
     assert cli("check", path, "--source", f"repo={tmp_path}") == (
         0,
-        "fake-asr: ok, 6 nodes, 1 task\n",
+        f"fake-asr: ok, 6 nodes, 1 task\n{facts(f'{path} --source=repo={tmp_path}')}",
         "",
     )
     assert "S475 a folder is given for 'repp'" in cli("check", path, "--source", "repp=.")[2]

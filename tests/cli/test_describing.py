@@ -285,16 +285,15 @@ def test_new_like_nothing_known(cli, shelf, tmp_path):
 
 def test_list_names_the_bundles(cli, shelf):
     (shelf / "bad.yaml").write_text("[")
-    code, out, _ = cli("list")
-    assert code == 0
-    assert out.startswith(
-        "alone         frames -> widen -> echo\n"
-        "bad           cannot be read: composer check bad tells why\n"
-        "with-weights  frames -> widen -> echo\n"
-        "\nplanned:\n"
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    assert out == (
+        "alone\ttranscribe\t0\t\tyes\tyes\tframes -> widen -> echo\n"
+        "bad\t\t\t\tno\tyes\tcannot be read: composer check bad tells why\n"
+        "with-weights\ttranscribe\t0\t\tyes\tyes\tframes -> widen -> echo\n"
     )
     about = "licence: [MIT, Apache-2.0]\nvariants: {small: {}, large: {}}\n"
     (shelf / "alone.yaml").write_text(BUNDLE + about)
-    assert cli("list")[1].splitlines()[0] == (
-        "alone         frames -> widen -> echo (MIT and Apache-2.0; variants: small, large)"
-    )
+    assert cli("list")[1].splitlines()[0].split("\t")[3] == "MIT and Apache-2.0"
+    first, *_ = json.loads(cli("list", "--json")[1])["bundles"]
+    assert (first["name"], first["variants"]) == ("alone", ["small", "large"])

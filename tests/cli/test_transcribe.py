@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
     clips = [clip("a.wav"), tmp_path / "none.wav", clip("b c.wav", frames=4)]
     code, out, err = cli("transcribe", bundle, *clips)
-    assert (code, out) == (5, "7.\n\n5.\n")
+    assert (code, out) == (5, f"{clips[0]}: 7.\n{clips[1]}: \n{clips[2]}: 5.\n")
     lines = err.splitlines()
     assert lines[0] == f"{tmp_path}/none.wav:"
     assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio file cannot be opened")
@@ -32,7 +32,15 @@ def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
 
 def test_the_order_is_that_of_the_clips(cli, bundle, clip):
     clips = [clip(f"{n}.wav", frames=2 * n) for n in (9, 1, 5, 2, 7)]
-    assert cli("transcribe", bundle, *clips, "--jobs", 4)[1] == "12.\n4.\n8.\n5.\n10.\n"
+    _, out, _ = cli("transcribe", bundle, *clips, "--jobs", 4)
+    texts = ("12.", "4.", "8.", "5.", "10.")
+    assert out.splitlines() == [f"{clip}: {text}" for clip, text in zip(clips, texts, strict=True)]
+
+
+def test_a_clip_whose_name_has_lines_has_one_line(cli, bundle, clip):
+    clips = [clip("a\nb.wav"), clip()]
+    _, out, _ = cli("transcribe", bundle, *clips)
+    assert out == f"{clips[0].parent}/a\\nb.wav: 7.\n{clips[1]}: 7.\n"
 
 
 def test_jsonl(cli, bundle, clip, tmp_path):

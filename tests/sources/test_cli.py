@@ -35,11 +35,12 @@ def test_check_says_what_would_be_fetched(hub, cli):
     commit = mirror.repositories["ann/tiny"].commit()
     assert cli("check", "ann/tiny") == (
         0,
+        "weighed: ok, 1 node, 1 task\n"
         f"hf:ann/tiny@{commit[:7]}, {commit}\n"
         "files: 1 file, 4.1 kB, of which 0 B are here\n"
-        "memory: 4 kB\n"
+        "memory: 4 kB of weights\n"
         "licence: not stated\n"
-        "weighed: ok, 1 node, 1 task\n",
+        "next: composer run ann/tiny -i line=TEXT\n",
         "",
     )
 

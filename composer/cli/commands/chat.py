@@ -68,7 +68,7 @@ def _at_terminal(talk: Conversation) -> None:
             print_note(f"\n{HELLO}")
             continue
         if line.strip() == HELP:
-            print_note(HELLO)
+            print_note(f"{talk.bundle.name}: {HELLO}")
         elif line.strip() in RESET:
             talk.reset()
         elif line.strip():
@@ -141,6 +141,8 @@ def _piped(talk: Conversation) -> int:
     for line in map(str.rstrip, sys.stdin):
         if line in RESET:
             talk.reset()
+        elif line == HELP:
+            print_note(f"{talk.bundle.name}: {HELLO}")
         elif line:
             try:
                 reply = talk.ask(line)

@@ -11,6 +11,8 @@ Example: composer check mega-asr-mini
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,7 +22,7 @@ from composer.cli.printing import count, echo, print_problems, problems_json, sh
 from composer.core.errors import ComposerError, errors_of
 
 if TYPE_CHECKING:
-    from composer.graph.checked import CheckResult
+    from composer.graph.checked import Checked, CheckResult
 
 
 def command(
@@ -48,15 +50,18 @@ def command(
         echo(problems_json(name, found.problems, **_sizes_json(found)))
     else:
         print_problems(found.problems)
-        for line in _sizes(found):
-            echo(line)
         echo(f"{name}: {_verdict(found)}")
+        flags = [f"--source={each}" for each in source or ()]
+        if variant:
+            flags.append(f"--variant={variant}")
+        for line in _facts(found, bundle, flags):
+            echo(line)
     if not found.ok:
         raise typer.Exit(ComposerError(errors_of(found.problems)).exit_code)
 
 
 def _sizes_json(found: CheckResult) -> dict[str, Any]:
-    """Return as JSON what sizes says."""
+    """Return as JSON what a bundle takes in memory, and its files on the Hub."""
     from composer.cli.commands.pull import file_json
     from composer.graph.files import required_files
 
@@ -75,32 +80,38 @@ def _weight_bytes(found: CheckResult) -> int:
     return sum(facts_of(found.bundle.components, name).nbytes for name in found.bundle.components)
 
 
-def _sizes(found: CheckResult) -> list[str]:
-    """Print what a bundle with files on the Hub has to fetch, and what it takes in memory."""
+def _facts(found: CheckResult, bundle: str, flags: Sequence[str]) -> list[str]:
+    """Return what a sound bundle takes, whose it is, and what to do with it next."""
+    from composer.core.units import format_bytes
+    from composer.jobs.next_command import next_command
+
+    if found.bundle is None or not found.ok:
+        return []
+    manifest = found.bundle.manifest
+    lines = _files(found.bundle)
+    if nbytes := _weight_bytes(found):
+        lines.append(f"memory: {format_bytes(nbytes)} of weights")
+    lines.append(f"licence: {' and '.join(manifest.licence) or 'not stated'}")
+    if manifest.variants:
+        lines.append(f"variants: {', '.join(manifest.variants)}")
+    command = next_command(manifest, shlex.join([bundle, *flags]))
+    return [*lines, f"next: {command}"]
+
+
+def _files(checked: Checked) -> list[str]:
+    """Return what of the Hub a bundle reads, and how much of it is here."""
     from composer.core.units import format_bytes
     from composer.graph.files import required_files
     from composer.sources.hub import is_downloaded
 
-    if found.bundle is None or not found.ok:
-        return []
-    needs = required_files(found.bundle)
+    needs = required_files(checked)
     if not needs:
         return []
-    repositories: dict[str, None] = {}
-    total = here = 0
-    for need in needs:
-        repositories[f"{need.snapshot}, {need.snapshot.commit}"] = None
-        total += need.file.size
-        if is_downloaded(need):
-            here += need.file.size
-    licence = " and ".join(found.bundle.manifest.licence) or "not stated"
-    return [
-        *repositories,
-        f"files: {count(len(needs), 'file')}, {format_bytes(total)}, of which "
-        f"{format_bytes(here)} are here",
-        f"memory: {format_bytes(_weight_bytes(found))}",
-        f"licence: {licence}",
-    ]
+    repositories = dict.fromkeys(f"{need.snapshot}, {need.snapshot.commit}" for need in needs)
+    total = sum(need.file.size for need in needs)
+    here = sum(need.file.size for need in needs if is_downloaded(need))
+    counted = f"{count(len(needs), 'file')}, {format_bytes(total)}"
+    return [*repositories, f"files: {counted}, of which {format_bytes(here)} are here"]
 
 
 def _verdict(found: CheckResult) -> str:

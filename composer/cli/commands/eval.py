@@ -24,10 +24,11 @@ import typer
 
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import Force, Json
-from composer.cli.printing import echo, escape_control_characters, print_note
+from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
 from composer.core.output import json_text
+from composer.core.terminal import escape_control_characters
 
 if TYPE_CHECKING:
     from composer.evaluation.evaluation import Evaluation

@@ -12,13 +12,15 @@ from typing import Annotated
 
 import typer
 
+from composer.cli.completion import complete_code
 from composer.cli.printing import echo
 
 
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="An error's code (W209), a kind of component "
+        typer.Argument(metavar="[NAME]", autocompletion=complete_code,
+                       help="An error's code (W209), a kind of component "
                        "(audio.log_mel), its method or setting (audio.log_mel.pad), an operator "
                        "(scatter) or a key of a manifest (inputs.split).", show_default=False),
     ] = None,

@@ -1,25 +1,37 @@
-"""List shipped bundles and what is verified of each, families, or components.
+"""List shipped bundles, families of checkpoints, or components.
 
+Of each bundle: what it does (composer run --task NAME runs any task), the size of its files, its
+licence, whether these are on this machine (here), and whether it runs on it as fast as it can
+(fast): its files fit into memory, and each part runs on the backend that suits this machine.
+Piped, a line a bundle with tabs between the values, the size in bytes and the summary last, and
+nothing of systems that are planned. With --json also why one is slow, its variants and what is
 verified: layout, a folder with the published names and shapes is sound; golden, a small model
 of this shape with random weights gives the numbers of transformers; miniature, its weights
-ship too and its answers are tested. Systems that are planned come last, with what is missing.
+ship too and its answers are tested.
 
 Example: composer list --components
 """
 
 from __future__ import annotations
 
+import sys
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from composer.cli.colour import Colour
 from composer.cli.options import Json
-from composer.cli.printing import echo
+from composer.cli.printing import echo, echo_coloured
+from composer.cli.table import Row, tab_separated, table_lines
 from composer.core.output import json_text
-from composer.core.text_columns import align
 
 if TYPE_CHECKING:
     from composer.jobs.catalogue import Catalogue, ShippedBundle
+
+HEAD = ("NAME", "DOES", "SIZE", "LICENCE", "HERE", "FAST")
+YES = {True: "yes", False: "no"}
 
 
 def command(
@@ -46,27 +58,37 @@ def command(
     if json:
         planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
         echo(json_text({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
-        return
-    ready = [(each.name, _summary(each)) for each in found.bundles]
-    missing = []
-    for name, entry in found.planned.items():
-        missing.append((name, f"{entry.summary} (missing: {'; '.join(entry.missing)})"))
-    for line in (*align(ready), "\nplanned:", *align(missing)):
+    elif sys.stdout.isatty():
+        _table(found)
+    else:
+        for line in tab_separated([_values(each) for each in found.bundles]):
+            echo(line)
+
+
+def _table(found: Catalogue) -> None:
+    columns = get_terminal_size().columns
+    head, *lines = table_lines(HEAD, [_row(each) for each in found.bundles], columns)
+    echo_coloured(head, Colour.HEAD)
+    for line in lines:
         echo(line)
+    for name, entry in found.planned.items():
+        missing = "; ".join(entry.missing)
+        text = f"planned: {name}, {entry.summary} (missing: {missing})"
+        echo("\n".join(["", *wrap(text, columns, subsequent_indent="  ")]))
 
 
-def _summary(bundle: ShippedBundle) -> str:
-    """Return what a bundle is, with its licence, its variants and what is verified of it."""
-    words = []
-    if bundle.licence:
-        words.append(" and ".join(bundle.licence))
-    if bundle.variants:
-        words.append(f"variants: {', '.join(bundle.variants)}")
-    if bundle.verified:
-        words.append(f"verified: {', '.join(bundle.verified)}")
-    if not words:
-        return bundle.summary
-    return f"{bundle.summary} ({'; '.join(words)})"
+def _row(each: ShippedBundle) -> Row:
+    from composer.core.units import format_bytes
+
+    size = "?" if each.nbytes is None else format_bytes(each.nbytes)
+    cells = (each.name, ", ".join(each.does), size, " and ".join(each.licence) or "not stated")
+    return Row((*cells, YES[each.here], YES[not each.slow]), each.summary)
+
+
+def _values(each: ShippedBundle) -> tuple[str, ...]:
+    size = "" if each.nbytes is None else str(each.nbytes)
+    licence, does = " and ".join(each.licence), ",".join(each.does)
+    return each.name, does, size, licence, YES[each.here], YES[not each.slow], each.summary
 
 
 def _families(found: Catalogue, json: bool) -> None:

@@ -2,7 +2,9 @@
 
 The bundle is loaded once, and transcripts come in the order of the clips. A clip that cannot
 be read or run does not stop the others: its problem is printed, its line stays empty, and the
-exit code is 5. What is done is written at once, so that an interrupt loses none of it.
+exit code is 5. What is done is written at once, so that an interrupt loses none of it. Of several
+clips printed as text each line begins with the clip's name. Without BUNDLE, it is the one that
+composer use has chosen.
 
 In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
 finish_reason, tokens, seconds, notes (what is to be known of the clip) and segments, the pieces
@@ -21,14 +23,14 @@ from typing import Annotated
 
 import typer
 
+from composer.cli.completion import complete_format
+from composer.cli.default_bundle import bundle_and_clips
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import Force
 from composer.cli.printing import print_note
 from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
-
-EXAMPLES = ("mega-asr-mini", "elderwise-mini")  # they ship with their weights
 
 
 @with_flags()
@@ -42,7 +44,8 @@ def command(
     ] = None,
     format: Annotated[
         list[str],
-        typer.Option("-f", "--format", metavar="NAME", help="Several with -o, each by its own -f. "
+        typer.Option("-f", "--format", metavar="NAME", autocompletion=complete_format,
+                     help="Several with -o, each by its own -f. "
                      "txt: a line for each clip. json: one "
                      "array, or with -o an object in each file. jsonl: an object a line. srt, vtt, "
                      "tsv: a segment after another, one clip a file. verbose_json: as OpenAI's "
@@ -74,23 +77,20 @@ def command(
     ] = False,
 ) -> None:  # fmt: skip
     from composer.cli.values import parse_channel
-    from composer.formats.audio.suffixes import is_clip
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import expand_folders, transcribe
 
-    if is_clip(Path(bundle.name)):
-        named = f"composer transcribe {EXAMPLES[0]} {bundle.name}"
-        message = f"{bundle.name} is a clip: name a bundle before it, as in: {named}"
-        raise typer.BadParameter(f"{message} (or {EXAMPLES[1]}; composer list has more)")
+    bundle, clips = bundle_and_clips(bundle, clips)
     if not clips:
         raise typer.BadParameter("Missing argument 'CLIP...'.")
     channel = parse_channel(speech.channel)
     writer = output_format(format[0])
-    printer = TranscriptPrinter(writer, output is not None)
+    several = len(expand_folders(clips)) > 1
+    printer = TranscriptPrinter(writer, output is not None, several)
     if len(format) > 1 and output is None:
         raise typer.BadParameter(f"{' and '.join(format)} go to files: give -o DIR")
-    if writer.single and output is None and len(expand_folders(clips)) > 1:
+    if writer.single and output is None and several:
         raise typer.BadParameter(f"{writer.name} holds one clip: give -o DIR for a file of each")
     if resume and output is None:
         raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")

@@ -16,4 +16,4 @@ def _file(each: Transcription) -> str | None:
     return None if each.text is None else f"{each.text}\n"
 
 
-TXT = OutputFormat("txt", "a line for each clip", line=_line, file=_file)
+TXT = OutputFormat("txt", "a line for each clip", line=_line, file=_file, bare=True)
