@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Box:
-    """One input, node or output: its name, call and output ports."""
+    """One input, node or output: its name, call and output ports.
+
+    `sizes` are the bytes of the lines, "" where a line has none, and `weights` what the component
+    has, at the first node that runs it.
+    """
 
     id: str
     kind: Literal["input", "node", "output"]
     title: str
     lines: tuple[str, ...]
     backend: str = ""
+    sizes: tuple[str, ...] = ()
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,22 +48,27 @@ class Diagram:
     arrows: tuple[Arrow, ...]
 
 
-def graph_diagram(graph: Graph) -> Diagram:
-    """Return the boxes and arrows of one task."""
+def graph_diagram(graph: Graph, weights: Mapping[str, str] | None = None) -> Diagram:
+    """Return the boxes and arrows of one task; `weights` say in words what each component has."""
     ports = PortTexts(graph)
+    left = dict(weights or {})
     boxes, arrows = [], []
     for name in graph.inputs:
-        boxes.append(Box(f"v_{name}", "input", name, (ports[name],)))
+        boxes.append(Box(f"v_{name}", "input", name, (ports[name],), "", (ports.nbytes(name),)))
     for node in graph.nodes.values():
-        lines = [node.run]
+        lines, sizes = [node.run], [""]
         for out, value in node.outputs.items():
             lines.append(ports[value] if out == OUT else f".{out} {ports[value]}")
+            sizes.append(ports.nbytes(value))
         backend = graph.values[next(iter(node.outputs.values()))].backend
-        boxes.append(Box(f"v_{node.name}", "node", node.name, tuple(lines), backend))
+        own = left.pop(node.component or "", "")
+        boxes.append(
+            Box(f"v_{node.name}", "node", node.name, tuple(lines), backend, tuple(sizes), own)
+        )
         for key, value in node.wires.items():
             arrows.append(_arrow(ports, value, f"v_{node.name}", key, f"{node.name}.{key}"))
     for name, value in graph.outputs.items():
-        boxes.append(Box(f"o_{name}", "output", name, (ports[value],)))
+        boxes.append(Box(f"o_{name}", "output", name, (ports[value],), "", (ports.nbytes(value),)))
         arrows.append(_arrow(ports, value, f"o_{name}", "", name))
     return Diagram(tuple(boxes), tuple(arrows))
 

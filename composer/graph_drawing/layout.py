@@ -24,8 +24,11 @@ class Layout:
     height: float
 
 
-def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
-    """Place boxes of the given (width, height), named in an order that the edges follow."""
+def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge], rise: float = RISE) -> Layout:
+    """Place boxes of the given (width, height), named in an order that the edges follow.
+
+    `rise` is the room between two layers.
+    """
     layers = _layers(sizes, edges)
     chains = [_chain(number, edge, layers) for number, edge in enumerate(edges)]
     rows: dict[int, list[str]] = defaultdict(list)
@@ -58,7 +61,7 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
     for row in order:
         height = max(heights[name] for name in row)
         y |= dict.fromkeys(row, top + height / 2)
-        top += height + RISE
+        top += height + rise
     centres = {name: (x[name] - left, y[name]) for name in x}
     starts = _attachment_points(chains, centres, sizes, 0, 1)
     arrivals = _attachment_points(chains, centres, sizes, -1, -2)
@@ -68,7 +71,7 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
         end = (arrivals[number], centres[last][1] - sizes[last][1] / 2)
         paths.append((start, *(centres[lane] for lane in lanes), end))
     width = max(centres[name][0] + widths[name] / 2 for name in centres)
-    return Layout({name: centres[name] for name in sizes}, tuple(paths), width, top - RISE)
+    return Layout({name: centres[name] for name in sizes}, tuple(paths), width, top - rise)
 
 
 def _layers(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> dict[str, int]:

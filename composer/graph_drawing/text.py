@@ -12,6 +12,7 @@ from composer.core.weight_group import WeightGroup, bits_per_weight
 from composer.graph.dims import Length
 
 if TYPE_CHECKING:
+    from composer.graph.checked import Checked
     from composer.graph.graph import Graph, Node
 
 
@@ -35,6 +36,19 @@ def weight_lines(groups: Iterable[WeightGroup]) -> Iterator[str]:
     for group in groups:
         modules = f"{group.modules} module{'' if group.modules == 1 else 's'}"
         yield f"  {group.kind}: {group.form}, {modules}, {format_bytes(group.nbytes)}"
+
+
+def component_weights(bundle: Checked) -> dict[str, str]:
+    """Return in words what weights each component has, by name: their dtype, bits and bytes."""
+    found = {}
+    for name, component in bundle.components.items():
+        facts = component.facts
+        if facts and facts.nbytes:
+            packed = any(group.packed for group in facts.weights)
+            bits = f"{bits_per_weight(facts.weights):.3g} bits a weight" if packed else ""
+            words = (str(facts.dtype or ""), bits, format_bytes(facts.nbytes))
+            found[name] = f"{name}: {', '.join(filter(None, words))}"
+    return found
 
 
 class PortTexts:
