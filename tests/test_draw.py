@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from composer.checker import check_variant
 from composer.core.units import format_bytes
+from composer.graph_drawing.diagram import Arrow, Box, Diagram
 from composer.graph_drawing.layout import GAP, lay_out
 from composer.graph_drawing.mermaid import _escape, mermaid
-from composer.graph_drawing.svg import svg
+from composer.graph_drawing.svg import picture, svg
+from composer.sources.shipped import shipped_bundles
 from tests.fakes import BUNDLE, write
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -67,26 +69,93 @@ def test_mermaid_reads_no_text_as_its_own():
     assert _escape('a"]<b>;#') == "a#34;#93;#60;b#62;#59;#35;"
 
 
-def boxes(root):
+def rectangles(root, *, labels=False):
+    """Return the boxes, or the grounds of labels, of each drawing of a picture: x, y, w, h."""
     return [
         tuple(float(rect.get(key)) for key in ("x", "y", "width", "height"))
         for rect in root.iter(f"{SPACE}rect")
-        if rect.get("class") != "ground"
+        if rect.get("x") and (rect.get("class") == "ground") == labels
     ]
+
+
+def drawings(root):
+    """Return the groups of a picture that are tasks, and no lines of its legend."""
+    return [group for group in root.iter(f"{SPACE}g") if rectangles(group)]
+
+
+def overlap(one, other):
+    (x, y, w, h), (a, b, v, g) = one, other
+    return x + w > a and a + v > x and y + h > b and b + g > y
+
+
+def assert_nothing_overlaps(text):
+    root = ET.fromstring(text)
+    width, height = (float(root.get(key)) for key in ("width", "height"))
+    for group in drawings(root):
+        shift = [float(n) for n in re.findall(r"[\d.]+", group.get("transform"))]
+        placed = rectangles(group) + rectangles(group, labels=True)
+        for one, other in combinations(placed, 2):
+            assert not overlap(one, other), (one, other)
+        for x, y, w, h in placed:
+            assert x + shift[0] >= 0
+            assert x + w + shift[0] <= width
+            assert y + shift[1] >= 0
+            assert y + h + shift[1] <= height
 
 
 def test_svg(bundle):
     root = ET.fromstring(svg(bundle))
     texts = [element.text for element in root.iter(f"{SPACE}text")]
     assert texts[0] == "fake-asr"
-    for each in ("audio", "f32 F 4 @echo.embed", "scatter", ".slots → at"):
+    for each in ("audio", "f32 F 4 @echo.embed, 16 B x F", "scatter", ".slots → at"):
         assert each in texts
-    assert len(boxes(root)) == 9
+    (drawing,) = drawings(root)
+    assert len(rectangles(drawing)) == 9
     assert len(list(root.iter(f"{SPACE}path"))) == 10 + 1
     notes = [element.text for element in root.iter(f"{SPACE}title")]
     assert "$asked.slots → embeds.at: bool T" in notes
     assert "prefers-color-scheme: dark" in svg(bundle)
     assert svg(bundle) == svg(bundle)
+
+
+def test_svg_names_weights_and_colours(capsys):
+    bundle = check_variant("mega-asr-mini", None).raise_if_refused()
+    root = ET.fromstring(svg(bundle))
+    texts = [element.text for element in root.iter(f"{SPACE}text")]
+    facts = bundle.components["encoder"].facts
+    assert f"encoder: f32, {format_bytes(facts.nbytes)}" in texts
+    (packed,) = [text for text in texts if text.startswith("decoder: ")]
+    assert re.fullmatch(r"decoder: f32, [\d.]+ bits a weight, [\d.]+ MB", packed)
+    total = sum(each.facts.nbytes for each in bundle.components.values())
+    last = "weights are named at the first node that runs them: "
+    assert texts[-1] == f"{last}{format_bytes(total)} in all"
+    keys = [rect for rect in root.iter(f"{SPACE}rect") if not rect.get("x")]
+    shown = {rect.get("class").split()[-1] for rect in keys}
+    used = {rect.get("class").split()[-1] for rect in root.iter(f"{SPACE}rect") if rect.get("x")}
+    assert shown == used - {"ground"}
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_nothing_in_the_picture_of_a_bundle_overlaps(name):
+    """Of a bundle whose files are not here the shapes are not known, and its arrows are."""
+    found = check_variant(name, None)
+    assert_nothing_overlaps(svg(found.bundle))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_labels_of_any_graph_have_places(data):
+    count = data.draw(st.integers(2, 10))
+    pairs = st.tuples(
+        st.integers(0, count - 1), st.integers(0, count - 1), st.text("ab", max_size=30)
+    )
+    boxes = [Box(str(n), "node", f"node {n}", ("run", "f32 T 4"), "numpy") for n in range(count)]
+    arrows = [
+        Arrow(str(a), str(b), label, "note")
+        for a, b, label in data.draw(st.lists(pairs, max_size=24))
+        if a < b
+    ]
+    assert_nothing_overlaps(picture("any", {"any": Diagram(tuple(boxes), tuple(arrows))}))
 
 
 def test_svg_escapes_text(fakes, tmp_path):
@@ -97,22 +166,16 @@ def test_svg_escapes_text(fakes, tmp_path):
 
 
 def test_nothing_in_the_svg_overlaps(bundle):
-    root = ET.fromstring(svg(bundle))
-    for (x, y, w, h), (a, b, v, g) in combinations(boxes(root), 2):
-        assert x + w <= a or a + v <= x or y + h <= b or b + g <= y
-    width, height = (float(root.get(key)) for key in ("width", "height"))
-    for x, y, w, h in boxes(root):
-        assert x >= 0
-        assert y >= 0
-        assert x + w <= width
-        assert y + h <= height
+    assert_nothing_overlaps(svg(bundle))
 
 
 def test_text_stays_inside_its_box(bundle):
     for line in svg(bundle).splitlines():
-        if "<rect" in line:
+        if '<rect class="box' in line and " x=" in line:
             width = float(re.search(r' width="([\d.]+)"', line)[1])
-        elif line.strip().startswith("<text x"):
+        elif "<rect" in line:
+            width = None
+        elif line.strip().startswith("<text x") and width:
             text = re.search(r">(.*)<", line)[1]
             assert len(text) * 7.3 <= width
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from composer.core.backend import NumpyArrays
+from composer.core.backend import Colours, NumpyArrays
 from composer.core.placement import Placement, PlacementKey
 from composer.formats.quantization import Scheme
 
@@ -48,6 +48,8 @@ class OnnxBackend(NumpyArrays):
             lambda size: f"at most {size:g} GB",
         ),
     )
+
+    colours = Colours("#f2ecfd", "#7a53c4", "#241a3a", "#a084e0")
 
     def packs(self, scheme: Scheme) -> bool:
         return runs_packed(scheme)

@@ -48,10 +48,18 @@ class Diagram:
     arrows: tuple[Arrow, ...]
 
 
-def graph_diagram(graph: Graph, weights: Mapping[str, str] | None = None) -> Diagram:
-    """Return the boxes and arrows of one task; `weights` say in words what each component has."""
+@dataclass(frozen=True)
+class Part:
+    """The backend that runs a component, and its weights in words, "" where it has none."""
+
+    backend: str
+    weights: str = ""
+
+
+def graph_diagram(graph: Graph, parts: Mapping[str, Part] | None = None) -> Diagram:
+    """Return the boxes and arrows of one task; `parts` are the components by name."""
     ports = PortTexts(graph)
-    left = dict(weights or {})
+    parts, seen = parts or {}, set[str]()
     boxes, arrows = [], []
     for name in graph.inputs:
         boxes.append(Box(f"v_{name}", "input", name, (ports[name],), "", (ports.nbytes(name),)))
@@ -60,10 +68,13 @@ def graph_diagram(graph: Graph, weights: Mapping[str, str] | None = None) -> Dia
         for out, value in node.outputs.items():
             lines.append(ports[value] if out == OUT else f".{out} {ports[value]}")
             sizes.append(ports.nbytes(value))
-        backend = graph.values[next(iter(node.outputs.values()))].backend
-        own = left.pop(node.component or "", "")
+        part = parts.get(node.component or "")
+        weights = part.weights if part and node.component not in seen else ""
+        seen.add(node.component or "")
+        where = graph.values[next(iter(node.outputs.values()))].backend  # of an operator's value
+        backend = part.backend if part else where
         boxes.append(
-            Box(f"v_{node.name}", "node", node.name, tuple(lines), backend, tuple(sizes), own)
+            Box(f"v_{node.name}", "node", node.name, tuple(lines), backend, tuple(sizes), weights)
         )
         for key, value in node.wires.items():
             arrows.append(_arrow(ports, value, f"v_{node.name}", key, f"{node.name}.{key}"))

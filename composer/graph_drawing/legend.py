@@ -26,7 +26,7 @@ def bundle_legend(bundle: Checked, backends: Iterable[str]) -> tuple[list[Key], 
     """Return the keys of the boxes of a bundle's picture, and notes on its texts."""
     keys = [Key("input", "input"), Key("output", "output")]
     for name in backends:
-        keys.append(Key(f"on-{name}", f"on {registry.backend(name).title}"))
+        keys.append(Key(f"on-{name}", registry.backend(name).title))
     total = sum(facts_of(bundle.components, name).nbytes for name in bundle.components)
     notes = [
         "f32 T 64: 32-bit floats in T rows of 64; T and other letters are lengths of a run",

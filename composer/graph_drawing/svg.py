@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from composer.core import registry
 from composer.core.xml import allowed_in_xml
-from composer.graph_drawing.diagram import Box, Diagram, graph_diagram
+from composer.graph.graph import facts_of
+from composer.graph_drawing.diagram import Box, Diagram, Part, graph_diagram
 from composer.graph_drawing.labels import Rectangle, place_labels
 from composer.graph_drawing.layout import RISE, Layout, Point, lay_out
 from composer.graph_drawing.legend import Key, bundle_legend
-from composer.graph_drawing.text import component_weights
+from composer.graph_drawing.text import weights_text
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -68,13 +70,26 @@ def _style(backends: Iterable[str]) -> str:
 def svg(bundle: Checked) -> str:
     """Return a picture of every task, one below the other, with a legend."""
     name = bundle.manifest.name
-    weights = component_weights(bundle)
+    parts = _parts(bundle)
     diagrams = {}
     for task, graph in bundle.graphs.items():
         title = f"{name}: {task}" if len(bundle.graphs) > 1 else name
-        diagrams[title] = graph_diagram(graph, weights)
+        diagrams[title] = graph_diagram(graph, parts)
     keys, notes = bundle_legend(bundle, _backends(diagrams))
     return picture(name, diagrams, keys, notes)
+
+
+def _parts(bundle: Checked) -> dict[str, Part]:
+    """Return what runs each component, and its weights."""
+    found = {}
+    for name, component in bundle.components.items():
+        first, _, _ = component.cls.name.partition(".")
+        known = first in registry.backend_names()
+        weights = weights_text(facts_of(bundle.components, name))
+        found[name] = Part(
+            first if known else component.cls.backend, weights and f"{name}: {weights}"
+        )
+    return found
 
 
 def picture(
@@ -129,12 +144,14 @@ def _render(drawing: Diagram) -> tuple[list[str], Layout]:
     arrows = [arrow for arrow in drawing.arrows if arrow.start in sizes]
     edges = [(arrow.start, arrow.end) for arrow in arrows]
     labels = [arrow.label for arrow in arrows if arrow.label]
+    widths = [_label_width(each) for each in labels]
     rise = RISE
     for _ in range(MOST_GROWTH):
         layout = lay_out(sizes, edges, rise)
+        layout = replace(layout, width=max(layout.width, *widths, 0))
         paths = [path for path, arrow in zip(layout.paths, arrows, strict=True) if arrow.label]
         boxes = [Rectangle(*layout.centres[name], *size) for name, size in sizes.items()]
-        places = place_labels(paths, [_label_width(each) for each in labels], boxes, layout.width)
+        places = place_labels(paths, widths, boxes, layout.width)
         if places is not None:
             break
         rise *= GROWTH

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from composer.core.call_signature import CALL
+from composer.core.component import Facts
 from composer.core.ports import item_bytes
 from composer.core.units import format_bytes
 from composer.core.weight_group import WeightGroup, bits_per_weight
 from composer.graph.dims import Length
 
 if TYPE_CHECKING:
-    from composer.graph.checked import Checked
     from composer.graph.graph import Graph, Node
 
 
@@ -38,17 +38,13 @@ def weight_lines(groups: Iterable[WeightGroup]) -> Iterator[str]:
         yield f"  {group.kind}: {group.form}, {modules}, {format_bytes(group.nbytes)}"
 
 
-def component_weights(bundle: Checked) -> dict[str, str]:
-    """Return in words what weights each component has, by name: their dtype, bits and bytes."""
-    found = {}
-    for name, component in bundle.components.items():
-        facts = component.facts
-        if facts and facts.nbytes:
-            packed = any(group.packed for group in facts.weights)
-            bits = f"{bits_per_weight(facts.weights):.3g} bits a weight" if packed else ""
-            words = (str(facts.dtype or ""), bits, format_bytes(facts.nbytes))
-            found[name] = f"{name}: {', '.join(filter(None, words))}"
-    return found
+def weights_text(facts: Facts) -> str:
+    """Return the dtype, the bits and the bytes of a component's weights; "" where it has none."""
+    if not facts.nbytes:
+        return ""
+    packed = any(group.packed for group in facts.weights)
+    bits = f"{bits_per_weight(facts.weights):.3g} bits a weight" if packed else ""
+    return ", ".join(filter(None, (str(facts.dtype or ""), bits, format_bytes(facts.nbytes))))
 
 
 class PortTexts:
