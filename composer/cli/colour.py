@@ -14,7 +14,7 @@ class Colour(StrEnum):
     WARNING = "1;33"
     HINT = "36"
     HEAD = "1"
-    ASIDE = "2"
+    QUIET = "2"
 
 
 def has_colour(stream: TextIO) -> bool:

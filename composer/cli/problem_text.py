@@ -30,7 +30,7 @@ def problem_text(problem: Problem) -> str:
     lines = [_with_code_in_colour(line, problem) for line in _wrapped(first, columns, INDENT)]
     lines += _excerpt(problem.place, columns)
     for line in rest:
-        colour = Colour.HINT if line.startswith(f"{INDENT}hint: ") else Colour.ASIDE
+        colour = Colour.HINT if line.startswith(f"{INDENT}hint: ") else Colour.QUIET
         lines += [_show(each, colour) for each in _wrapped(line, columns, INDENT + "  ")]
     return "\n".join(lines)
 
@@ -68,10 +68,10 @@ def _excerpt(place: Place | None, columns: int) -> Iterator[str]:
     shown = _cut(text[start:], room)
     word = WORD.match(text, at)
     carets = "^" * _width(_cut((word[0] if word else "^"), room - _width(text[start:at])))
-    yield _show(gutter, Colour.ASIDE)
-    yield f"{_show(f'{number} |', Colour.ASIDE)} {shown}"
+    yield _show(gutter, Colour.QUIET)
+    yield f"{_show(f'{number} |', Colour.QUIET)} {shown}"
     below = " " * _width(text[start:at])
-    yield f"{_show(gutter, Colour.ASIDE)} {below}{_show(carets or '^', Colour.ERROR)}"
+    yield f"{_show(gutter, Colour.QUIET)} {below}{_show(carets or '^', Colour.ERROR)}"
 
 
 def _first_shown(text: str, at: int, room: int) -> int:

@@ -12,7 +12,7 @@ LEAST = 8  # columns below which a cell is not made narrower
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a row, and what is said below them."""
+    """The cells of a row, and the text below them."""
 
     cells: tuple[str, ...]
     below: str = ""

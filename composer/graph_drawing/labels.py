@@ -11,7 +11,7 @@ from composer.graph_drawing.layout import Point
 HEIGHT, CLEAR = 13.0, 2.0
 # Parts of a bend to try, its middle first, and how far beside it in widths of the label.
 PARTS = tuple(0.5 + sign * step / 20 for step in range(9) for sign in (1, -1))
-ASIDE = (0.0, 0.5, -0.5)
+BESIDE = (0.0, 0.5, -0.5)
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Rectangle:
 
     def overlaps(self, other: Rectangle) -> bool:
         """Return whether less than CLEAR is between the two."""
-        apart = (self.width + other.width) / 2 + CLEAR, (self.height + other.height) / 2 + CLEAR
-        return abs(self.x - other.x) < apart[0] and abs(self.y - other.y) < apart[1]
+        reach = (self.width + other.width) / 2 + CLEAR, (self.height + other.height) / 2 + CLEAR
+        return abs(self.x - other.x) < reach[0] and abs(self.y - other.y) < reach[1]
 
 
 def place_labels(
@@ -65,8 +65,8 @@ def point_on_bend(start: Point, end: Point, part: float) -> Point:
 def _places(path: tuple[Point, ...], width: float) -> Iterator[Point]:
     """Yield places for a label, those of the last bend first."""
     bends = list(pairwise(path))[::-1]
-    for aside in ASIDE:
+    for beside in BESIDE:
         for start, end in bends:
             for part in PARTS:
                 x, y = point_on_bend(start, end, part)
-                yield x + aside * width, y
+                yield x + beside * width, y

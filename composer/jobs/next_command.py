@@ -46,7 +46,7 @@ def _placeholder(entry: Input) -> str:
 
 
 def _verb(task: Task) -> str:
-    """Return the command for a task: what it takes and gives tells, as its manifest names it."""
+    """Return the command for a task: by what it takes and gives, as its manifest names it."""
     kinds = [each.type for each in task.inputs.values()]
     if "audio" in kinds and "transcript" in task.inputs:
         return "align"

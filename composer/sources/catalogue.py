@@ -22,7 +22,7 @@ class Strict(BaseModel):
 
 
 class Status(Strict):
-    """What is verified of a bundle, and what its headers would tell, for when they are not here.
+    """What is verified of a bundle, and what its headers state, for when they are not here.
 
     `bytes` are those of its files, as far as their layout is known, `memory` those that its weights
     take on a backend, and `backends` those that a component gets where its family has a better one.

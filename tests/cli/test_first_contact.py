@@ -118,7 +118,7 @@ def test_a_chosen_bundle_transcribes_clips(cli, bundle, clip, settings, tmp_path
                           "elderwise-mini; composer list has more) chooses one\n")  # fmt: skip
 
 
-def test_a_terminal_is_told_which_bundle_it_is(cli, terminal, bundle, clip, settings):
+def test_a_terminal_shows_which_bundle_it_is(cli, terminal, bundle, clip, settings):
     cli("use", bundle)
     assert terminal(80, "transcribe", clip())[2].startswith(f"{bundle}, by composer use\n")
 
@@ -144,7 +144,7 @@ def test_what_cannot_transcribe_is_not_chosen(cli, settings):
         ("[" * 9999, ""),
     ],
 )
-def test_damaged_settings_are_told(cli, settings, clip, text, why):
+def test_damaged_settings_are_refused(cli, settings, clip, text, why):
     settings.parent.mkdir(parents=True)
     settings.write_text(text)
     for arguments in (("use",), ("transcribe", clip())):
