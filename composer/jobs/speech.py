@@ -113,6 +113,7 @@ class SpeechTask:
             duration=max((each.end for each in segments), default=0.0),
             prompt_tokens=result.prompt_tokens,
             temperature=float(self.option(TEMPERATURE) or 0.0),
+            timings=result.timings,
             task=self.graph.task,
             audio_seconds=result.audio_seconds,
             run_seconds=sum(each.end - each.start for each in segments if not each.silent),

@@ -45,9 +45,10 @@ class Transcription:
     `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
     name. `language` is the one that the task names, or was given. `seconds` is the time that its
     nodes took, `duration` how long the clip is, `prompt_tokens` how many rows the decoder was
-    given, `temperature` that of its sampling. `cut_short` says where a limit cut the text, `notes`
-    how far a recording that was cut short was read, and which channel. `segments` are the pieces
-    that the clip was cut into, in the order of time: together they are all of it. Of all of it,
+    given, `temperature` that of its sampling, `timings` the seconds of each node. `cut_short` says
+    where a limit cut the text, `notes` how far a recording that was cut short was read, and which
+    channel. `segments` are the pieces that the clip was cut into, in the order of time: together
+    they are all of it. Of all of it,
     `audio_seconds` with each channel that was run, `run_seconds` were run and `silent_seconds` are
     silence and were not. `task` is the name of the task.
     """
@@ -69,6 +70,7 @@ class Transcription:
     silent_seconds: float = 0.0
     prompt_tokens: int = 0
     temperature: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
     task: str = "transcribe"
 
     @property

@@ -16,6 +16,7 @@ from composer.server import health
 from composer.server.alignments import alignments
 from composer.server.chat import chat_completions
 from composer.server.errors import ApiError
+from composer.server.graphs import graph
 from composer.server.metrics import Metrics
 from composer.server.middleware import Guard
 from composer.server.page import page
@@ -36,6 +37,7 @@ def application(models: ServedModels, settings: ServerSettings) -> Starlette:
     state.metrics.add_gauge("composer_runs_in_flight", "Jobs that run.", lambda: state.pool.running)
     routes = [
         Route("/", page, methods=GET),
+        Route("/graph", graph, methods=GET),
         Route("/health", health.health, methods=GET),
         Route("/ready", health.ready, methods=GET),
         Route("/metrics", health.metrics, methods=GET),

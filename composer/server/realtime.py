@@ -19,7 +19,12 @@ from composer.server.pool import Job, JobStopped
 from composer.server.realtime_session import AudioBuffer, SessionSettings, error_event
 from composer.server.state import ServerState, busy_error, state_of
 from composer.server.transcription_request import TranscriptionRequest
-from composer.server.transcriptions import api_error, transcribe_clip, transcription_json
+from composer.server.transcriptions import (
+    api_error,
+    timed_words_json,
+    transcribe_clip,
+    transcription_json,
+)
 
 KEY = "openai-insecure-api-key."  # a subprotocol: a browser cannot set headers
 PROTOCOL = "realtime"
@@ -203,7 +208,8 @@ class _Session:
             self._send(f"{AUDIO}.failed", **at, error=error_event(found))
         else:
             self._state.metrics.record_transcription(asked.model.name, made)
-            made_json = transcription_json(made)
+            made_json = transcription_json(made, asked.logprobs)
+            made_json |= timed_words_json(asked, made)
             text = made_json.pop("text")
             self._send(f"{AUDIO}.completed", **at, transcript=text, **made_json)
         finally:

@@ -19,7 +19,9 @@ RATES = {"audio/pcm": (24_000, 16_000), "audio/pcmu": (8000,), "audio/pcma": (80
 CODES = {"audio/pcm": (1, 16), "audio/pcmu": (7, 8), "audio/pcma": (6, 8)}  # of WAV, and its bits
 AT = "session.audio.input"
 TEXTS = ("model", "language", "prompt")
-LISTS = ("languages", "keywords")
+WORDS = "timestamp_granularities"  # this server's own: OpenAI's sessions have no words
+LISTS = ("languages", "keywords", WORDS)
+INCLUDED = {"item.input_audio_transcription.logprobs": "logprobs"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class SessionSettings:
     def shown(self) -> dict[str, Any]:
         """Return it as `session.created` and `session.updated` do."""
         transcription: dict[str, Any] = {}
+        included = []
         for name, value in self.fields:
-            if name in LISTS:
+            if name == "include":
+                included.append(next(long for long, short in INCLUDED.items() if short == value))
+            elif name in LISTS:
                 transcription.setdefault(name, []).append(value)
             else:
                 transcription[name] = value
@@ -54,20 +59,18 @@ class SessionSettings:
                     "noise_reduction": None,
                 }
             },
-            "include": [],
+            "include": included,
         }
 
     def request(self, models: ServedModels) -> TranscriptionRequest:
         """Return the transcription that it asks for; raise ApiError."""
-        return read_transcription(models, list(self.fields))
+        return read_transcription(models, [*self.fields, ("stream", "true")])
 
     def updated(self, given: Any, models: ServedModels) -> SessionSettings:
         """Return it with what a client sets; raise ApiError, which names the field."""
         session = _keys(given, "session", {"type", "audio", "include"})
         if session.get("type", "transcription") != "transcription":
             raise unsupported_request("sessions of this server transcribe", "session.type")
-        if session.get("include"):
-            raise unsupported_request("nothing more can be included", "session.include")
         audio = _keys(session.get("audio"), "session.audio", {"input"})
         known = {"format", "transcription", "turn_detection", "noise_reduction"}
         given_input = _keys(audio.get("input"), AT, known)
@@ -75,14 +78,26 @@ class SessionSettings:
             if given_input.get(name) is not None:
                 message = f"there is no {name} here: leave it null, and commit what was said"
                 raise unsupported_request(message, f"{AT}.{name}")
-        found = self
+        found = self._with_included(session["include"]) if "include" in session else self
         if given_input.get("format") is not None:
             found = found._with_format(given_input["format"])
         if given_input.get("transcription") is not None:
             found = found._with_fields(given_input["transcription"])
-            if found.fields:
-                found.request(models)
+        has_model = any(name == "model" for name, _ in found.fields)
+        if found.fields and (has_model or given_input.get("transcription") is not None):
+            found.request(models)
         return found
+
+    def _with_included(self, given: Any) -> SessionSettings:
+        if not isinstance(given, list):
+            raise bad_request("'include' is a list of texts", "session.include")
+        fields = [pair for pair in self.fields if pair[0] != "include"]
+        for each in given:
+            if not isinstance(each, str) or each not in INCLUDED:
+                message = f"'{each}' cannot be included: {listed(INCLUDED)} can"
+                raise unsupported_request(message, "session.include")
+            fields.append(("include", INCLUDED[each]))
+        return replace(self, fields=tuple(dict.fromkeys(fields)))
 
     def _with_format(self, given: Any) -> SessionSettings:
         format = _keys(given, f"{AT}.format", {"type", "rate"})

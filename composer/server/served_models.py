@@ -13,6 +13,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 from composer.jobs.aligner import Aligner, aligner_of
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
+from composer.jobs.speech import speech_task
 from composer.runtime.bundle import Bundle
 from composer.server.errors import ApiError
 
@@ -35,6 +36,15 @@ class ServedModel:
         except ComposerError:
             return None
 
+    @cached_property
+    def transcribes(self) -> bool:
+        """Whether a task makes text of audio alone."""
+        try:
+            speech_task(self.bundle, None, {}, {})
+        except ComposerError:
+            return False
+        return True
+
     def model_entry(self) -> dict[str, Any]:
         """Return it as `/v1/models` lists it."""
         return {
@@ -43,6 +53,8 @@ class ServedModel:
             "created": self.created,
             "owned_by": OWNER,
             "tasks": self.bundle.tasks,
+            "transcribes": self.transcribes,
+            "aligns": self.aligner is not None,
         }
 
 

@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError
 from composer.core.languages import in_spelling_of
 from composer.graph.graph import Graph
 from composer.jobs.aligner import Aligner
-from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
+from composer.jobs.speech import LANGUAGE, LOGPROBS, SpeechTask, speech_graph, speech_task
 from composer.server.errors import ApiError, api_error_of, bad_request, unsupported_request
 from composer.server.fields import FormFields
 from composer.server.served_models import ServedModel, ServedModels
@@ -27,13 +27,16 @@ SPEAKERS = ("known_speaker_names", "known_speaker_references")
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """A transcription that can run: its task, how it is written, and what times its words."""
+    """A transcription that can run: its task, how it is written, what times its words, and whether
+    the log-probabilities of its tokens are written too.
+    """
 
     model: ServedModel
     speech: SpeechTask
     format: str
     stream: bool
     aligner: Aligner | None = None
+    logprobs: bool = False
 
 
 def read_transcription(
@@ -48,14 +51,17 @@ def read_transcription(
     graph = _graph(model, fields, translate)
     inputs = {**_language(model, graph, fields), **_context(model, graph, fields)}
     format, stream = _format(fields)
-    aligner = _aligner(models, model, fields, format, inputs.get(LANGUAGE))
+    aligner = _aligner(models, model, fields, format == "verbose_json" or stream, inputs)
+    logprobs = _logprobs(fields, format)
     _refuse(model, fields)
     options = _options(fields)
     fields.refuse_unread()
     speech = _speech(model, graph, inputs, options)
-    if format == "verbose_json":
+    if logprobs and speech.option(LOGPROBS) is None:
+        raise unsupported_request(f"{model.name} gives no logprobs", "include")
+    if logprobs or format == "verbose_json":
         speech = speech.with_logprobs()
-    return TranscriptionRequest(model, speech, format, stream, aligner)
+    return TranscriptionRequest(model, speech, format, stream, aligner, logprobs)
 
 
 def _graph(model: ServedModel, fields: FormFields, translate: bool) -> Graph:
@@ -115,17 +121,24 @@ def _format(fields: FormFields) -> tuple[str, bool]:
 
 
 def _aligner(
-    models: ServedModels, model: ServedModel, fields: FormFields, format: str, language: str | None
+    models: ServedModels,
+    model: ServedModel,
+    fields: FormFields,
+    has_words: bool,
+    inputs: Mapping[str, str],
 ) -> Aligner | None:
-    """Return what times words, where that is asked for: the model itself, or the first that can."""
+    """Return what times words, where that is asked for: the model itself, or the first that can.
+
+    `has_words` says whether there is a place for words in what is answered.
+    """
     wanted = fields.texts(GRANULARITIES)
     for each in wanted:
         if each not in ("word", "segment"):
             raise bad_request(
                 f"'{each}' is no granularity: there are word and segment", GRANULARITIES
             )
-    if wanted and format != "verbose_json":
-        message = f"{GRANULARITIES} go with response_format=verbose_json alone"
+    if wanted and not has_words:
+        message = f"{GRANULARITIES} go with response_format=verbose_json, or with a stream"
         raise bad_request(message, GRANULARITIES)
     if "word" not in wanted:
         return None
@@ -134,16 +147,25 @@ def _aligner(
         message = "times of words need an aligner, and none is served; there are segments"
         raise unsupported_request(f"{message}: composer serve MODEL aligner-mini", GRANULARITIES)
     try:
-        aligner.check(language)
+        aligner.check(inputs.get(LANGUAGE))
     except ComposerError as error:
         raise api_error_of(error, GRANULARITIES) from None
     return aligner
 
 
+def _logprobs(fields: FormFields, format: str) -> bool:
+    """Return whether log-probabilities are to be included, which json has a place for."""
+    wanted = fields.texts("include")
+    for each in wanted:
+        if each != "logprobs":
+            raise unsupported_request(f"'{each}' cannot be included: logprobs can", "include")
+    if wanted and format != "json":
+        raise bad_request("logprobs go with response_format=json alone", "include")
+    return bool(wanted)
+
+
 def _refuse(model: ServedModel, fields: FormFields) -> None:
     """Refuse what the API has and the model has not, by name."""
-    for each in fields.texts("include"):
-        raise unsupported_request(f"'{each}' cannot be included by {model.name}", "include")
     for name in SPEAKERS:
         if fields.texts(name):
             raise unsupported_request(f"{model.name} knows no speakers", name)

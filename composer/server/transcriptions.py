@@ -16,7 +16,9 @@ from composer.formats.audio.clip import Clip
 from composer.jobs.output_format import output_format, to_milliseconds
 from composer.jobs.output_formats.verbose_json import usage, verbose_object
 from composer.jobs.spoken_stream import SpokenStream
+from composer.jobs.token_logprobs import has_all_logprobs, token_logprobs
 from composer.jobs.transcription import SpokenSegment, Transcription
+from composer.jobs.words import word_json
 from composer.server.errors import ApiError, api_error_of, bad_request, no_retry_error
 from composer.server.events import (
     EventStream,
@@ -143,7 +145,10 @@ class RunningTranscription:
         made: Transcription = self.job.result
         self._count(made)
         more = {"segments": [_segment(each) for each in made.segments]}
-        yield encode_event({"type": END, **transcription_json(made), **more}, END)
+        more |= timed_words_json(self.asked, made)
+        seconds = {"timings": {name: round(value, 6) for name, value in made.timings.items()}}
+        whole = transcription_json(made, self.asked.logprobs)
+        yield encode_event({"type": END, **whole, **more, **seconds}, END)
 
 
 def _segment(each: SpokenSegment) -> dict[str, Any]:
@@ -152,6 +157,13 @@ def _segment(each: SpokenSegment) -> dict[str, Any]:
         "end": to_milliseconds(each.end) / 1000,
         "text": each.text,
     }
+
+
+def timed_words_json(asked: TranscriptionRequest, made: Transcription) -> dict[str, Any]:
+    """Return the words with their times, where these were asked for."""
+    if asked.aligner is None:
+        return {}
+    return {"words": [word_json(word) for word in made.words if word.start is not None]}
 
 
 def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transcription:
@@ -188,13 +200,18 @@ def _warnings(made: Transcription) -> list[str]:
     return found
 
 
-def transcription_json(made: Transcription) -> dict[str, Any]:
-    """Return the text, the tokens and the language as JSON."""
+def transcription_json(made: Transcription, logprobs: bool = False) -> dict[str, Any]:
+    """Return the text, the tokens and the language as JSON, and the tokens' log-probabilities."""
     found: dict[str, Any] = {"text": made.text, "usage": usage(made)}
+    if logprobs:
+        found["logprobs"] = token_logprobs(made)
     code = in_spelling_of(made.language, "en") if made.language else ""
     if code in NAMES:
         found["languages"] = [{"code": code}]
-    if found_warnings := _warnings(made):
+    found_warnings = _warnings(made)
+    if logprobs and not has_all_logprobs(made):
+        found_warnings.append("logprobs are missing where the text is not the decoder's own")
+    if found_warnings:
         found["warnings"] = found_warnings
     return found
 
@@ -207,4 +224,4 @@ def _written(asked: TranscriptionRequest, made: Transcription) -> Response:
         return PlainTextResponse(text)
     if asked.format == "verbose_json":
         return JSONResponse(verbose_object(made))
-    return JSONResponse(transcription_json(made))
+    return JSONResponse(transcription_json(made, asked.logprobs))

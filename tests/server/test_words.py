@@ -7,6 +7,7 @@ import pytest
 
 import composer
 from composer.jobs.align import alignment_json
+from composer.jobs.words import word_json
 from tests.reference.forced_aligner import Aligner, release
 from tests.server.gates import wav
 from tests.server.serving import serving
@@ -52,6 +53,28 @@ def test_without_the_granularity_there_are_none(words_client, clip):
         model=MODEL, file=clip, response_format="verbose_json"
     )
     assert made.words is None
+
+
+def test_a_stream_ends_with_the_words(words_client, bundles, aligner, clip):
+    *deltas, done = words_client.audio.transcriptions.create(
+        model=MODEL, file=clip, stream=True, timestamp_granularities=["word"]
+    )
+    (want,) = composer.transcribe(bundles[MODEL], [clip], align=aligner)
+    assert "".join(each.delta for each in deltas) == done.text == want.text
+    assert done.words == [word_json(word) for word in want.words]
+    assert done.segments[0]["text"] == want.text
+    nodes = set(bundles[MODEL].checked.graphs["default"].nodes)
+    assert set(done.timings) == nodes
+
+
+def test_words_go_with_no_other_answer(running, clip):
+    for fields in ([], [("response_format", "text"), ("stream", "false")]):
+        asked = [("model", MODEL), ("timestamp_granularities[]", "word"), *fields]
+        status, _, body = running.post(asked, clip)
+        assert (status, body["error"]["param"]) == (400, "timestamp_granularities")
+        assert body["error"]["message"] == (
+            "timestamp_granularities go with response_format=verbose_json, or with a stream"
+        )
 
 
 def test_a_language_that_is_not_aligned_is_refused_before_the_run(words_client, clip):
