@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.benchmark import benchmark as benchmark
     from composer.jobs.budget import Budget as Budget
     from composer.jobs.budget import budget as budget
+    from composer.jobs.calibration import Calibration as Calibration
     from composer.jobs.catalogue import Catalogue as Catalogue
     from composer.jobs.catalogue import catalogue as catalogue
     from composer.jobs.compare import compare as compare

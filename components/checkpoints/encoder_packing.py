@@ -9,11 +9,11 @@ from composer.core.component import Spec
 from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
+from composer.formats.affine_packing import pack
 from composer.formats.packing import ModuleToPack, Packing
 from composer.formats.quantization import Scheme
 
 from . import packing
-from .affine_packing import pack
 from .folder import folder_of
 from .layout import LayoutChecker
 from .modules import Module, module_of
@@ -116,12 +116,12 @@ def encoder_packing(
 ) -> Packing | None:
     """Return how the modules that are packed at load are written packed, or None without any."""
     modules = []
-    for module in packed.values():
+    for path, module in packed.items():
         if module.packed_when_read:
             tensor = module.parts["weight"]
             name = tensor.name.removesuffix(".weight")
             assert module.packing
-            modules.append(ModuleToPack(name, name, tensor.name, module.packing))
+            modules.append(ModuleToPack(name, name, tensor.name, module.packing, path=path))
     if not modules:
         return None
     schemes = {path: module.packing for path, module in packed.items() if module.packing}

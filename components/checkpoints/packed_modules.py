@@ -42,7 +42,8 @@ def packing_of(
         if not source:
             message = f"{path} is not stored under that name, and is not written packed"
             raise ComposerError(Problem("W246", message))
-        modules.append(ModuleToPack(name, key(name) if key else name, source, scheme, half))
+        config_key = key(name) if key else name
+        modules.append(ModuleToPack(name, config_key, source, scheme, half, path))
     return Packing(
         weights,
         checkpoint.location / "config.json",

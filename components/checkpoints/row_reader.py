@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from composer.core.backend import widen
+from composer.formats import affine_packing
 
-from . import affine, affine_packing, ggml_blocks, microscaled
+from . import affine, ggml_blocks, microscaled
 from .gguf.stored_forms import InterleavedRotaryRows, RaisedByOne
 from .modules import Module
 from .packing import PARTS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
 from composer.core.backend import SHORT
+from composer.core.calibration import OnInput
 from composer.core.component import Component, ComponentConfig, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
@@ -37,7 +39,7 @@ from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
-from . import loader, packer
+from . import calibration, loader, packer
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
@@ -216,6 +218,15 @@ class LanguageModel(Component, name="mlx.lm"):
         with mx.stream(self.device):
             self.adapters.switch(adapters)
             return self.model(None, input_embeddings=embeds[None])[0].astype(mx.float32)
+
+    def input_widths(self) -> Mapping[str, int]:
+        return calibration.input_widths(self.decoder)
+
+    def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
+        return calibration.watch(self.decoder, layers)
+
+    def read_text(self, text: str) -> None:
+        calibration.read_text(self.decoder, self.tokenizer.encode(text).ids)
 
     def check_embedding_convention(self) -> None:
         """Refuse an architecture that does not accept its own embedding table's output."""

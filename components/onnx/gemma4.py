@@ -11,7 +11,7 @@ import numpy as np
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.core.errors import Problem
 from composer.core.problems import Problems
-from composer.formats import Headers
+from composer.formats import Headers, affine_packing
 from composer.generation.decoder import AHEAD, DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
@@ -22,7 +22,7 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
-from ..checkpoints import affine_packing, packing
+from ..checkpoints import packing
 from ..checkpoints.decoder_facts import decoder_facts
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4.checkpoint import Gemma4Checkpoint, read_decoder

@@ -19,8 +19,8 @@ Pack = Callable[[Any, str, int, Scheme], tuple[bytes, ...]]
 class ModuleToPack:
     """A module that is packed: the tensor that it is stored as, its own name, and how.
 
-    `key` is what config.json calls it. `half` is which of the two it is that a tensor joins along
-    its last axis but one; None where the tensor is its own.
+    `key` is what config.json calls it, and `path` what its component does. `half` is which of the
+    two it is that a tensor joins along its last axis but one; None where the tensor is its own.
     """
 
     name: str
@@ -28,6 +28,7 @@ class ModuleToPack:
     stored: str
     scheme: Scheme
     half: int | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Packing:
 
     `weights` is the folder or the file that holds them, or `files` are, where they are no model of
     one folder; `groups` are all its weights as they are then stored. The `config` may not be there
-    yet. `metadata` goes into the headers.
+    yet. `metadata` goes into the headers. `packs` pack the modules of these names in their own way.
     """
 
     weights: Location
@@ -59,3 +60,4 @@ class Packing:
     dropped: frozenset[str] = frozenset()
     files: tuple[Location, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    packs: Mapping[str, Pack] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from composer.core.new_folder import new_folder, require_new
 from composer.core.suggest import listed
 from composer.core.weight_group import WeightGroup
 from composer.graph.checked import Checked
+from composer.jobs.calibration import Calibration, calibrated_packs
 from composer.jobs.lock import lock
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.manifest.recipes import PrecisionRequest
@@ -40,6 +42,7 @@ def quantize(
     folder: str | Path,
     *,
     precision: Mapping[str, PrecisionRequest] | None = None,
+    calibration: Calibration | None = None,
     shard: int = SHARD,
     force: bool = False,
     progress: OnProgress = no_progress,
@@ -50,7 +53,8 @@ def quantize(
     manifest, weights, lock, and `quantization.json`, which says of each tensor where it comes
     from. A decoder's folder is also one of mlx-lm. Weights are read and written in pieces, into
     files of at most `shard` bytes. Components without a recipe are copied, variants are left out.
-    `progress` is called with the stages "checking" and "quantizing".
+    With a `calibration` the bundle runs as it is stored, and what its modules see decides how they
+    are packed. `progress` is called with the stages "checking" and "quantizing".
 
     Raise ComposerError where the bundle is refused (any code), where a component has no recipe or
     cannot be written with one (R597), or where the folder is there or cannot be written (R507).
@@ -60,11 +64,16 @@ def quantize(
     options = bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)
     asked = {**options.precision, **(precision or {})}
     progress(JobProgress("checking", str(options.name)))
-    with replace(options, precision=asked).open() as ready:
+    with ExitStack() as stack:
+        ready = stack.enter_context(replace(options, precision=asked).open())
         ready.fetch()
         checked = ready.checked
         _require_recipes(checked, asked)
-        planned = plan_bundle(checked, shard)
+        packs, described = {}, None
+        if calibration:
+            packs = stack.enter_context(calibrated_packs(options, checked, calibration))
+            described = calibration.described(packs)
+        planned = plan_bundle(checked, shard, packs)
         count = 0
 
         def done() -> None:
@@ -73,7 +82,7 @@ def quantize(
             progress(JobProgress("quantizing", target.name, count, planned.steps))
 
         with new_folder(target, force) as part:
-            weights = write_quantized_bundle(planned, target, part, done)
+            weights = write_quantized_bundle(planned, target, part, done, described)
             lock(part)
             size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         facts = [checked.components[name].facts for name in planned.recipes]

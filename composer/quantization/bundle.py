@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from composer.core.new_folder import require_room
 from composer.core.quantization_recipe import QuantizationRecipe, precision_json
 from composer.core.weight_group import WeightGroup
 from composer.formats import Headers
-from composer.formats.packing import FileConversion, Packing
+from composer.formats.packing import FileConversion, Pack, Packing
 from composer.graph.checked import Checked
 from composer.graph.files import component_files
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
@@ -61,8 +61,13 @@ class QuantizedBundle:
         return tensors + len(self.conversions)
 
 
-def plan_bundle(checked: Checked, shard: int) -> QuantizedBundle:
-    """Plan the bundle in which each component with a recipe is stored as that says."""
+def plan_bundle(
+    checked: Checked, shard: int, packs: Mapping[str, Mapping[str, Pack]] | None = None
+) -> QuantizedBundle:
+    """Plan the bundle in which each component with a recipe is stored as that says.
+
+    `packs` are ways of packing of their own, by component and by the name of a module.
+    """
     packings: dict[str, list[Packing]] = {}
     recipes, conversions = {}, {}
     for name, known in checked.components.items():
@@ -73,7 +78,8 @@ def plan_bundle(checked: Checked, shard: int) -> QuantizedBundle:
         if isinstance(packing, FileConversion):
             conversions[name] = packing
         else:
-            packings.setdefault(str(packing.config), []).append(packing)
+            own = replace(packing, packs=(packs or {}).get(name, {}))
+            packings.setdefault(str(packing.config), []).append(own)
     headers = Headers()
     rewrites = tuple(plan_rewrite(found, headers, shard) for found in packings.values())
     copies = _copies(checked, rewrites, conversions.values())
@@ -118,12 +124,17 @@ def _is_rewritten(index: Location, rewritten: set[str]) -> bool:
 
 
 def write_quantized_bundle(
-    planned: QuantizedBundle, target: Path, folder: Path, done: Callable[[], None]
+    planned: QuantizedBundle,
+    target: Path,
+    folder: Path,
+    done: Callable[[], None],
+    calibration: Mapping[str, Any] | None = None,
 ) -> dict[str, tuple[WeightGroup, ...]]:
     """Write a bundle that is to become `target` into a new folder.
 
-    Return the weights of each quantized component, as they are stored there. Raise R507 where it
-    does not fit on the disk, and OSError where it cannot be written.
+    `calibration` is what its packing was calibrated on, which is written down. Return the weights
+    of each quantized component, as they are stored there. Raise R507 where it does not fit on the
+    disk, and OSError where it cannot be written.
     """
     require_room(target, planned.nbytes)
     for name, path in planned.copies.items():
@@ -146,10 +157,12 @@ def write_quantized_bundle(
         done()
     for name in planned.checked.manifest.sources:
         (folder / name).mkdir(exist_ok=True)
-    text = manifest_text(planned.checked, planned.recipes, target)
+    text = manifest_text(planned.checked, planned.recipes, target, calibration)
     (folder / "bundle.yaml").write_text(text, "utf-8")
     recipes = {name: precision_json(recipe) for name, recipe in planned.recipes.items()}
-    notes = {"recipes": recipes, "tensors": origins}
+    notes: dict[str, Any] = {"recipes": recipes, "tensors": origins}
+    if calibration:
+        notes["calibration"] = calibration
     (folder / ORIGINS).write_text(json.dumps(notes, indent=1) + "\n", "utf-8")
     return weights
 

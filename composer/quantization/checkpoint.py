@@ -88,7 +88,8 @@ def _entries(stored: TensorIndex, packings: Iterable[Packing]) -> Iterator[Tenso
     for each in packings:
         dropped |= each.dropped
         for module in each.modules:
-            by_tensor.setdefault(module.stored, []).append((module, each.pack))
+            pack = each.packs.get(module.name, each.pack)
+            by_tensor.setdefault(module.stored, []).append((module, pack))
     for name, tensor in stored.items():
         if name in by_tensor:
             for module, pack in by_tensor[name]:

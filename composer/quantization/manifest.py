@@ -17,11 +17,15 @@ GONE = ("variants", "publishes", "recognises")  # which are of the bundle that i
 
 
 def manifest_text(
-    checked: Checked, recipes: Mapping[str, str | QuantizationRecipe], folder: Path
+    checked: Checked,
+    recipes: Mapping[str, str | QuantizationRecipe],
+    folder: Path,
+    calibration: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the manifest of a bundle whose sources are folders of their names.
 
-    Components with a recipe are stored as it says now; its dtype stays their precision.
+    Components with a recipe are stored as it says now; its dtype stays their precision. What was
+    calibrated is said in their provenance.
     """
     manifest = checked.manifest
     data: dict[str, Any] = {k: v for k, v in manifest.document.data.items() if k not in GONE}
@@ -40,6 +44,8 @@ def manifest_text(
         how = f"converted: {recipe}"
         if isinstance(recipe, QuantizationRecipe):
             how = f"quantized: {replace(recipe, dtype=None).title}"
+        if calibration and each in calibration["modules"]:
+            how += f", by {calibration['method']} on {len(calibration['samples'])} files"
         data["provenance"].append({"what": each, "from": _origin(checked, each), "how": how})
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from composer.checker.padding import clip_length_axes
 from composer.core.call_signature import CALL
@@ -27,6 +27,7 @@ from composer.runtime.speech_scores import Detector
 from composer.runtime.split import AudioPiece, split_audio
 from composer.runtime.stream import RunStream
 
+Answer = TypeVar("Answer")
 MOST_KEPT = 4  # results that wait for one before them, of those in flight
 
 
@@ -67,6 +68,12 @@ class Bundle:
         """Return a component that is loaded."""
         self._components.ensure_loaded([name])
         return self._components.by_name[name]
+
+    def call(self, name: str, method: Callable[..., Answer], *args: Any) -> Answer:
+        """Call a method of a component on its backend's own thread."""
+        self._components.ensure_loaded([name])
+        backend = self.checked.components[name].cls.backend
+        return self._components.worker(backend).call(method, *args)
 
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""

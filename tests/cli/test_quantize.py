@@ -1,5 +1,7 @@
 """composer quantize."""
 
+import json
+
 from composer.sources.shipped import shipped_folder
 
 MINI = shipped_folder("bundles") / "elderwise-mini"
@@ -32,3 +34,18 @@ def test_what_is_asked_for_wrongly(cli, tmp_path):
     code, _, err = cli("quantize", MINI, "-o", tmp_path / "x", "--precision", "speech=int8")
     assert code == 3
     assert "W246" in err
+
+
+def test_calibration_on_a_clip(cli, tmp_path):
+    new, clip = tmp_path / "small", MINI / "clips" / "digits-01.flac"
+    asked = ["-o", new, "--precision", "decoder=ple-safe-4bit"]
+    code, out, err = cli("quantize", MINI, *asked, "--calibrate", clip, "--task", "transcribe")
+    assert (code, err) == (0, "")
+    notes = json.loads((new / "quantization.json").read_text())
+    assert [each["file"] for each in notes["calibration"]["samples"]] == ["digits-01.flac"]
+    code, out, err = cli("quantize", MINI, *asked, "--calibrate", clip, "--method", "gpt")
+    assert (code, out) == (5, "")
+    assert err == "R597 no method is 'gpt'\n    hint: did you mean 'gptq'?\n"
+    code, _, err = cli("quantize", MINI, *asked, "--task", "transcribe")
+    assert code == 2
+    assert "--task and -i belong to --calibrate" in err

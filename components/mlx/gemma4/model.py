@@ -14,6 +14,8 @@ from ...checkpoints.head_copy import HEAD
 from .. import loader
 from ..mlx_lm_package import model_module
 
+INSIDE = "model."
+
 
 def load_model(
     decoder: Gemma4Checkpoint, precision: str | None, recipe: Mapping[str, Scheme] | None
@@ -28,9 +30,9 @@ def load_model(
     return loader.load_weights_into(
         model,
         _weights(decoder),
-        {_path(name): scheme for name, scheme in schemes.items() if name != TABLE},
+        {path_in_model(name): scheme for name, scheme in schemes.items() if name != TABLE},
         precision,
-        recipe and {_path(name): scheme for name, scheme in recipe.items()},
+        recipe and {path_in_model(name): scheme for name, scheme in recipe.items()},
     )
 
 
@@ -68,22 +70,22 @@ def _weights(decoder: Gemma4Checkpoint) -> dict[str, Any]:
             continue
         source = decoder.prefix + name
         if source in stored:
-            found[_path(name)] = stored[source]
+            found[path_in_model(name)] = stored[source]
             continue
         base, _, part = name.removesuffix("_proj.weight").rpartition(".switch_glu.")
         if part == "down":
-            found[_path(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
+            found[path_in_model(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
         else:
             halves = mx.split(stored[f"{decoder.prefix}{base}.gate_up_proj"], 2, axis=-2)
-            found[_path(name)] = mx.contiguous(halves[part == "up"])
+            found[path_in_model(name)] = mx.contiguous(halves[part == "up"])
     return found
 
 
-def _path(name: str) -> str:
+def path_in_model(name: str) -> str:
     """Return the name of a tensor or a module in mlx-lm's model."""
     if name.startswith("lm_head"):
         return name
-    return f"model.{name}"
+    return f"{INSIDE}{name}"
 
 
 def _head(stored: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
+from composer.formats.affine_packing import pack
 from composer.generation.decoder import DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
@@ -21,7 +22,6 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
-from ...checkpoints.affine_packing import pack
 from ...checkpoints.config_keys.meaning import IGNORE
 from ...checkpoints.decoder_facts import decoder_facts, without_head
 from ...checkpoints.file_stamps import require_unchanged

@@ -5,20 +5,27 @@ each tensor where it comes from. A decoder's folder in it is also one of mlx-lm.
 and written in pieces, so that a model larger than the memory is converted. `composer explain
 NAME` says what a recipe does.
 
+With --calibrate the bundle runs on clips as it is stored, and what goes into each linear layer of
+its decoder decides how that is rounded: the soft rows of speech, per-layer inputs, and the adapter
+as the task has it. A file of plain text runs through the decoder alone.
+
 Example: composer quantize elderwise-mini -o elderwise-4bit --precision decoder=mixed-8-4
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from composer.cli.flags import BundleFlags, with_flags
-from composer.cli.options import Force
+from composer.cli.options import Force, Inputs, Task
 from composer.cli.printing import echo, print_note, print_problems
 from composer.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from composer.jobs.calibration import Calibration
 
 
 @with_flags("threads", "provider", "device", "place", "task")
@@ -32,15 +39,36 @@ def command(
         float,
         typer.Option(min=0.001, max=1000, metavar="N", help="Write files of at most N GB."),
     ] = 5,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Calibrate on a clip, a folder of clips, or a file of "
+                     "plain text, .txt. May be repeated."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="How to round with --calibrate: gptq."),
+    ] = "gptq",
+    task: Task = None,
+    given: Inputs = None,
     force: Force = False,
-) -> None:
+) -> None:  # fmt: skip
     from composer.core.units import format_bytes
     from composer.graph_drawing.text import weight_lines
     from composer.jobs.quantize import quantize
 
+    calibration = None
+    if calibrate:
+        calibration = _calibration(bundle, calibrate, method, task, given)
+    elif task or given:
+        raise typer.BadParameter("--task and -i belong to --calibrate")
     with show_progress() as progress:
         made = quantize(
-            bundle.options(), output, shard=int(shard_gb * 1e9), force=force, progress=progress
+            bundle.options(),
+            output,
+            calibration=calibration,
+            shard=int(shard_gb * 1e9),
+            force=force,
+            progress=progress,
         )
     for name, weights in made.weights.items():
         for number, line in enumerate(weight_lines(weights)):
@@ -52,3 +80,20 @@ def command(
         f"{made.path}: {format_bytes(made.nbytes)}, of {format_bytes(made.read)} of weights "
         "that were quantized"
     )
+
+
+def _calibration(
+    bundle: BundleFlags,
+    sources: list[str],
+    method: str,
+    task: str | None,
+    given: list[str] | None,
+) -> Calibration:
+    from composer.cli.values import parse_inputs
+    from composer.jobs.calibration import Calibration
+    from composer.jobs.speech import speech_graph
+
+    inputs = {}
+    if given:
+        inputs = parse_inputs(speech_graph(bundle.open(), task), given)
+    return Calibration(tuple(sources), method, task, inputs)

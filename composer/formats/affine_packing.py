@@ -22,26 +22,26 @@ def quantize(
     magnitude is a multiple of its scale, so that it and zero are exact before that rounding.
     """
     groups = rows.astype(np.float32, copy=False).reshape(len(rows), -1, scheme.group_size)
-    scales, biases = _steps(groups, scheme.bits)
+    scales, biases = steps(groups, scheme.bits)
     codes = np.rint((groups - biases[..., None]) / scales[..., None])
     codes = np.clip(codes, 0, 2**scheme.bits - 1).astype(np.uint8)
-    return _packed(codes, scheme.bits), _rounded(scales, dtype), _rounded(biases, dtype)
+    return pack_codes(codes, scheme.bits), rounded(scales, dtype), rounded(biases, dtype)
 
 
-def _steps(groups: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def steps(groups: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the scale and the bias of each group of numbers [N, G, size]."""
     low, high = groups.min(-1), groups.max(-1)
     below = abs(low) > abs(high)
     scales = np.maximum((high - low) / np.float32(2**bits - 1), LEAST)
     scales = np.where(below, scales, -scales)
     edges = np.where(below, low, high)
-    steps = np.rint(edges / scales)
-    exact = steps != 0
-    scales = np.where(exact, edges / np.where(exact, steps, 1), scales)
+    counts = np.rint(edges / scales)
+    exact = counts != 0
+    scales = np.where(exact, edges / np.where(exact, counts, 1), scales)
     return scales, np.where(exact, edges, np.float32(0))
 
 
-def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
+def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     """Return codes [N, G, size] one after another from the lowest bit on, as words [N, W]."""
     rows = len(codes)
     if bits == 8:
@@ -52,7 +52,8 @@ def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
     return np.ascontiguousarray(data).reshape(rows, -1).view("<u4")
 
 
-def _rounded(numbers: np.ndarray, dtype: str) -> np.ndarray:
+def rounded(numbers: np.ndarray, dtype: str) -> np.ndarray:
+    """Return float32 numbers as a dtype has them, float32 again."""
     return widen(stored(numbers, dtype), dtype)
 
 
@@ -69,6 +70,17 @@ def pack(data: Any, dtype: str, columns: int, scheme: Scheme) -> tuple[bytes, ..
 
     Rows are packed one by one, so that those of a large matrix may come in pieces.
     """
-    rows = widen(np.frombuffer(data, STORED[dtype]).reshape(-1, columns), dtype)
-    weight, scales, biases = quantize(rows, scheme, dtype)
+    rows = float_rows(data, dtype, columns)
+    return stored_parts(*quantize(rows, scheme, dtype), dtype)
+
+
+def float_rows(data: Any, dtype: str, columns: int) -> np.ndarray:
+    """Return stored rows as float32 [N, columns]."""
+    return widen(np.frombuffer(data, STORED[dtype]).reshape(-1, columns), dtype)
+
+
+def stored_parts(
+    weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, dtype: str
+) -> tuple[bytes, ...]:
+    """Return the bytes that packed rows are stored as, scales and biases in a dtype."""
     return weight.tobytes(), stored(scales, dtype).tobytes(), stored(biases, dtype).tobytes()

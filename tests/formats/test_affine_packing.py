@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from composer.components.checkpoints import affine
-from composer.components.checkpoints.affine_packing import pack, quantize, stored
 from composer.components.mlx import packer
+from composer.formats.affine_packing import pack, quantize, stored
 from composer.formats.quantization import SCHEMES, Scheme
 
 BITS, SIZES, _ = SCHEMES["affine"]
