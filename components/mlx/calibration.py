@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -11,11 +11,34 @@ import numpy as np
 
 from composer.core.calibration import OnInput
 from composer.generation.decoder import DecoderInput
+from composer.generation.text import Tokenizer
 
 from .decoder import MlxLmDecoder
 
 WINDOW = 256  # ids of a text that are read at once
 ON_INPUT = "_on_input"
+
+
+class WatchedDecoder:
+    """What a component with a decoder of mlx-lm offers to calibration; see `Calibrated`.
+
+    `inside` is what the paths of its layers begin with in the model, and not in a recipe.
+    """
+
+    decoder: MlxLmDecoder
+    tokenizer: Tokenizer
+    inside = ""
+
+    def input_widths(self) -> Mapping[str, int]:
+        found = input_widths(self.decoder)
+        return {path.removeprefix(self.inside): width for path, width in found.items()}
+
+    def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
+        inside = {f"{self.inside}{path}": on_input for path, on_input in layers.items()}
+        return watch(self.decoder, inside)
+
+    def read_text(self, text: str) -> None:
+        read_text(self.decoder, self.tokenizer.encode(text).ids)
 
 
 def input_widths(decoder: MlxLmDecoder) -> dict[str, int]:

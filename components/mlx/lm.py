@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
 from composer.core.backend import SHORT
-from composer.core.calibration import OnInput
 from composer.core.component import Component, ComponentConfig, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
@@ -39,7 +37,8 @@ from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
-from . import calibration, loader, packer
+from . import loader, packer
+from .calibration import WatchedDecoder
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
@@ -61,7 +60,7 @@ class MlxLmConfig(ComponentConfig):
     head: bool = Field(True, description=HEAD)
 
 
-class LanguageModel(Component, name="mlx.lm"):
+class LanguageModel(WatchedDecoder, Component, name="mlx.lm"):
     """Continue embeddings with a language model of mlx-lm.
 
     The space `embed` is the output of the model's embedding table, and the input of its
@@ -218,15 +217,6 @@ class LanguageModel(Component, name="mlx.lm"):
         with mx.stream(self.device):
             self.adapters.switch(adapters)
             return self.model(None, input_embeddings=embeds[None])[0].astype(mx.float32)
-
-    def input_widths(self) -> Mapping[str, int]:
-        return calibration.input_widths(self.decoder)
-
-    def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
-        return calibration.watch(self.decoder, layers)
-
-    def read_text(self, text: str) -> None:
-        calibration.read_text(self.decoder, self.tokenizer.encode(text).ids)
 
     def check_embedding_convention(self) -> None:
         """Refuse an architecture that does not accept its own embedding table's output."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.core.calibration import OnInput
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.generation.decoder import AHEAD, DecoderInput
@@ -28,12 +26,13 @@ from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_location
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
-from .. import calibration, loader
+from .. import loader
+from ..calibration import WatchedDecoder
 from ..device import device_of
 from ..lora import MlxAdapters
 from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
-from .model import INSIDE, check_expert_dtype, load_model, path_in_model
+from .model import INSIDE, check_expert_dtype, load_model
 from .pictures import PictureDecoder, ahead
 from .table import PerLayerEmbeddingTable
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 ROWS = "per_layer_inputs"
 
 
-class Gemma4(Component, name="mlx.gemma4"):
+class Gemma4(WatchedDecoder, Component, name="mlx.gemma4"):
     """Continue embeddings with Gemma-4's text decoder, given its per-layer inputs.
 
     The space `embed` has embeddings as the residual stream takes them: rows of the table times
@@ -56,6 +55,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"device", "tables", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
+    inside = INSIDE
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -222,17 +222,6 @@ class Gemma4(Component, name="mlx.gemma4"):
         with mx.stream(self.device):
             self.decoder.switch(prompt.adapters)
             return self.decoder.call(None, prompt.part(0, len(prompt)))[0].astype(mx.float32)
-
-    def input_widths(self) -> Mapping[str, int]:
-        found = calibration.input_widths(self.decoder)
-        return {path.removeprefix(INSIDE): width for path, width in found.items()}
-
-    def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
-        inside = {path_in_model(path): on_input for path, on_input in layers.items()}
-        return calibration.watch(self.decoder, inside)
-
-    def read_text(self, text: str) -> None:
-        calibration.read_text(self.decoder, self.tokenizer.encode(text).ids)
 
     def rows(self, ids: Any) -> dict[str, Any]:
         """Return the model's inputs for generated ids."""

@@ -30,9 +30,9 @@ def load_model(
     return loader.load_weights_into(
         model,
         _weights(decoder),
-        {path_in_model(name): scheme for name, scheme in schemes.items() if name != TABLE},
+        {_path(name): scheme for name, scheme in schemes.items() if name != TABLE},
         precision,
-        recipe and {path_in_model(name): scheme for name, scheme in recipe.items()},
+        recipe and {_path(name): scheme for name, scheme in recipe.items()},
     )
 
 
@@ -70,18 +70,18 @@ def _weights(decoder: Gemma4Checkpoint) -> dict[str, Any]:
             continue
         source = decoder.prefix + name
         if source in stored:
-            found[path_in_model(name)] = stored[source]
+            found[_path(name)] = stored[source]
             continue
         base, _, part = name.removesuffix("_proj.weight").rpartition(".switch_glu.")
         if part == "down":
-            found[path_in_model(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
+            found[_path(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
         else:
             halves = mx.split(stored[f"{decoder.prefix}{base}.gate_up_proj"], 2, axis=-2)
-            found[path_in_model(name)] = mx.contiguous(halves[part == "up"])
+            found[_path(name)] = mx.contiguous(halves[part == "up"])
     return found
 
 
-def path_in_model(name: str) -> str:
+def _path(name: str) -> str:
     """Return the name of a tensor or a module in mlx-lm's model."""
     if name.startswith("lm_head"):
         return name
