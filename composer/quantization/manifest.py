@@ -25,7 +25,7 @@ def manifest_text(
     """Return the manifest of a bundle whose sources are folders of their names.
 
     Components with a recipe are stored as it says now; its dtype stays their precision. What was
-    calibrated is said in their provenance.
+    calibrated is in their provenance.
     """
     manifest = checked.manifest
     data: dict[str, Any] = {k: v for k, v in manifest.document.data.items() if k not in GONE}

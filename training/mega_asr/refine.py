@@ -63,8 +63,8 @@ class Refinement:
             feed = {"input_features": mel[None, :, :frames].numpy()}
             rows = torch.from_numpy(self.encoder.run(None, feed)[0][0])
             slots = batch.slots[row]
-            heard = rows[slots.clamp(min=0)]
-            parts.append(torch.where((slots >= 0)[:, None], heard, x[row]))
+            gathered = rows[slots.clamp(min=0)]
+            parts.append(torch.where((slots >= 0)[:, None], gathered, x[row]))
         logits = self.decoder(torch.stack(parts)) @ table.weight.T
         loss = functional.cross_entropy(
             logits.flatten(0, 1), batch.labels.flatten(), ignore_index=data.IGNORED
@@ -76,7 +76,7 @@ def write(decoder: Decoder, shipped: Path, bundle: Path) -> None:
     """Write the shipped bundle with another decoder, in bfloat16."""
     state = {f"thinker.model.{name}": tensor for name, tensor in decoder.state_dict().items()}
     bundle.mkdir(parents=True)
-    for folder in (TOKENIZER, str(Path(ENCODER).parent)):
+    for folder in (TOKENIZER, str(Path(ENCODER).parent), "clips"):
         shutil.copytree(shipped / folder, bundle / folder)
     ids = bpe.load(bundle / TOKENIZER)
     eos = (text.identify(ids, "<|im_end|>"), text.identify(ids, "<|endoftext|>"))

@@ -1,0 +1,181 @@
+"""Measure what each precision of a bundle's decoder costs: the table of docs/precision.md.
+
+Each bundle is quantized in each recipe: rounded to the nearest, calibrated on its graph, and
+calibrated on plain text, the transcripts of the same clips. Of each edition there are the bytes of
+all weights, the bits per weight of its decoder, the word error rate on held-out clips with its
+interval, and the mean divergence of the answers' logits from those of the bundle as it is stored.
+
+    .venv/bin/python -m training.dump heldout --size 240
+    scripts/bench precision heldout BUNDLE... --results precision.jsonl --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import composer
+from composer.comparison.divergence import answers, divergence
+from composer.jobs.speech import speech_graph
+from composer.manifest.recipes import recipes
+from composer.runtime.bundle import Bundle
+from composer.runtime.opening import BundleOptions
+
+PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
+BEGIN, END = "<!-- precision: scripts/bench precision --write -->", "<!-- precision ends -->"
+RECIPES = ("uniform-4", "ple-safe-4bit", "mixed-8-4", "uniform-8", "ple-safe-8bit", "int8")
+FEW_BITS = RECIPES[:3]  # of which rounding costs enough to calibrate it
+NEAREST, STORED = "nearest", "as stored"
+DECODER = "decoder"
+MEASURED = 24  # clips on which the divergence is measured, of those that are short
+LONG = "long"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A bundle with its decoder in a recipe, rounded in one way, and what that costs.
+
+    `nbytes` are those of all weights, `bits` per weight of the decoder; `wer` is a fraction, with
+    `low` and `high` its interval, and `divergence` in nats a token.
+    """
+
+    bundle: str
+    recipe: str
+    rounded: str
+    nbytes: int
+    bits: float
+    wer: float
+    low: float
+    high: float
+    divergence: float
+
+
+def editions(bundle: Path, data: Path, calibrations: Path, done: set[Any]) -> Iterator[Edition]:
+    """Yield a bundle as it is stored and in each recipe and rounding, but for what is done."""
+    with TemporaryDirectory() as scratch:
+        methods = dict(calibrated(bundle, Path(scratch), calibrations))
+        clips = [str(path) for path in sorted(data.glob("*.wav")) if LONG not in path.name]
+        with BundleOptions(bundle).open() as plain:
+            graph = speech_graph(plain, None)
+            runs = [{"audio": clip} for clip in clips[:: len(clips) // MEASURED]]
+            reference = answers(plain, graph.task, runs)
+        wanted = [(STORED, STORED, None)]
+        for recipe in RECIPES:
+            ways = methods if recipe in FEW_BITS else {NEAREST: None}
+            wanted += [(recipe, rounded, given) for rounded, given in ways.items()]
+        for recipe, rounded, calibration in wanted:
+            if (bundle.name, recipe, rounded) in done:
+                continue
+            made = bundle
+            if recipe != STORED:
+                made = Path(scratch) / "edition"
+                shutil.rmtree(made, ignore_errors=True)
+                asked = {DECODER: recipe}
+                if recipe == "int8":
+                    asked |= dict.fromkeys(exported(bundle), recipe)
+                composer.quantize(bundle, made, precision=asked, calibration=calibration)
+            with BundleOptions(made).open() as opened:
+                far = divergence(opened, graph.task, runs, reference)
+                bits = decoder_bits(opened)
+            found = composer.evaluate(made, data, task=graph.task)
+            assert found.wer is not None
+            assert found.words.rate is not None
+            rates = found.words.rate, found.wer.low, found.wer.high
+            name = bundle.name
+            yield Edition(name, recipe, rounded, nbytes(made), bits, *rates, far)
+
+
+def exported(bundle: Path) -> list[str]:
+    """Return the components that are ONNX files."""
+    with BundleOptions(bundle).open() as opened:
+        found = opened.checked.components.items()
+        return [name for name, known in found if known.cls.name == "onnx.graph"]
+
+
+def nbytes(bundle: Path) -> int:
+    """Return the bytes of the files of a bundle's weights."""
+    files = [path for path in bundle.rglob("*") if path.suffix in (".safetensors", ".onnx")]
+    return sum(path.stat().st_size for path in files)
+
+
+def decoder_bits(bundle: Bundle) -> float:
+    """Return the bits per weight of a decoder's files, scales and biases included."""
+    known = bundle.checked.components[DECODER]
+    assert known.facts
+    assert known.spec.weights
+    assert known.spec.weights.path
+    count = sum(group.numbers for group in known.facts.weights)
+    return 8 * nbytes(known.spec.weights.path) / count
+
+
+def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, Any]]:
+    """Yield ways of rounding: to the nearest, and by what is seen on the graph or on text."""
+    yield NEAREST, None
+    found = sorted(clips.glob("*.flac"))
+    with BundleOptions(bundle).open() as opened:
+        task = speech_graph(opened, None).task
+    text = scratch / "transcripts.txt"
+    lines = (clips / "references.jsonl").read_text("utf-8").splitlines()
+    text.write_text("\n".join(json.loads(line)["text"] for line in lines), "utf-8")
+    for method in ("gptq",):
+        yield f"{method} on the graph", composer.Calibration(found, method, task)
+        yield f"{method} on text", composer.Calibration([text], method, task)
+
+
+def table(found: list[Edition]) -> str:
+    """Return the editions as Markdown, a table for each bundle."""
+    parts = []
+    for bundle in dict.fromkeys(each.bundle for each in found):
+        lines = [
+            f"### {bundle}",
+            "",
+            "| recipe | rounded | weights | bits of the decoder | WER | 95 % | divergence |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for each in found:
+            if each.bundle == bundle:
+                lines.append(
+                    f"| {each.recipe} | {each.rounded} | {each.nbytes / 1e6:.2f} MB "
+                    f"| {each.bits:.2f} | {100 * each.wer:.2f} % "
+                    f"| {100 * each.low:.2f} to {100 * each.high:.2f} | {each.divergence:.2g} |"
+                )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def write(text: str) -> None:
+    """Replace the part of the page between its two marks."""
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    """Measure what the results do not have yet, and print or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, help="a folder of clips that `composer eval` reads")
+    parser.add_argument("bundles", type=Path, nargs="+", help="bundles that are not quantized")
+    parser.add_argument("--results", type=Path, default=Path("precision.jsonl"))
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
+    given = parser.parse_args(arguments)
+    assert set(RECIPES) <= recipes().keys()
+    lines = given.results.read_text("utf-8").splitlines() if given.results.exists() else []
+    found = [Edition(**json.loads(line)) for line in lines]
+    done: set[Any] = {(each.bundle, each.recipe, each.rounded) for each in found}
+    for bundle in given.bundles:
+        for each in editions(bundle, given.data, bundle / "clips", done):
+            found.append(each)
+            with given.results.open("a", encoding="utf-8") as results:
+                results.write(json.dumps(asdict(each)) + "\n")
+            print(table([each]).splitlines()[-1], flush=True)
+    text = table(found)
+    if given.write:
+        write(text)
+    else:
+        print(text)
