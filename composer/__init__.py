@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.core.errors import Problem as Problem
     from composer.core.location import Location as Location
     from composer.core.placement import Placement as Placement
+    from composer.corpus.account import BatchAccount as BatchAccount
     from composer.evaluation.evaluation import Evaluation as Evaluation
     from composer.evaluation.journal import Transcript as Transcript
     from composer.formats.audio.clip import Clip as Clip
@@ -42,6 +43,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.graph.checked import CheckResult as CheckResult
     from composer.jobs.align import Alignment as Alignment
     from composer.jobs.align import align as align
+    from composer.jobs.batch import batch as batch
     from composer.jobs.benchmark import Benchmark as Benchmark
     from composer.jobs.benchmark import benchmark as benchmark
     from composer.jobs.budget import Budget as Budget

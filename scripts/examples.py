@@ -16,7 +16,7 @@ STEP = re.compile(
 )
 # What another machine, another day or another release changes: times, versions, last digits.
 VOLATILE = (
-    (re.compile(r"(?m)^(?:speed|bundle) .*\n"), ""),
+    (re.compile(r"(?m)^(?:speed|bundle|audio +[\d.]+ s,) .*\n"), ""),
     (re.compile(r"(?ms)^versions .*?(?=^\n|\Z)"), ""),
     (re.compile(r"\b\d(?:\.\d+)?e[+-]\d\d\b"), "~"),
     (re.compile(r"\b(l2|peak|gain|angle) [\d.e-]+ is over"), r"\1 ~ is over"),

@@ -21,6 +21,7 @@ LEVELS = (
     {"checker", "graph_drawing"},
     {"runtime"},
     {"evaluation", "comparison", "benchmarking", "quantization", "publishing"},
+    {"corpus"},
     {"jobs"},
     {"server"},
     {"cli"},

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = (
     DOCS / "tutorial.md",
+    DOCS / "guides" / "batch.md",
     DOCS / "guides" / "evaluating.md",
     DOCS / "guides" / "precision.md",
     DOCS / "guides" / "python.md",

@@ -31,6 +31,7 @@ COMMANDS = {
     "show": ["show", "mega-asr-mini"],
     "run": ["run", "mega-asr-mini", "-i", "audio=CLIP"],
     "transcribe": ["transcribe", "mega-asr-mini", "CLIP"],
+    "batch": ["batch", "mega-asr-mini", "CLIP", "-o", "NEW"],
     "align": ["align", "aligner-mini", "CLIP", "four seven two"],
     "chat": ["chat", "elderwise-mini"],
     "pull": ["pull", "mega-asr-mini"],

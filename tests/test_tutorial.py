@@ -7,13 +7,20 @@ import pytest
 from scripts.examples import STEP, comparable, played
 from scripts.make_tutorial import PAGES, rewritten
 
-COMMANDS = {"tutorial.md": 13, "evaluating.md": 3, "precision.md": 1, "python.md": 0}
+COMMANDS = {
+    "tutorial.md": 13,
+    "batch.md": 2,
+    "evaluating.md": 3,
+    "precision.md": 1,
+    "python.md": 0,
+}
 SHOWN = {  # what the pages are about, so that writing them anew cannot hide a failure
     "tutorial.md": (
         "my-asr: ok, 6 nodes, 1 task",
         "the same: 15 stages",
         "differs: 2 of 15 stages",
     ),
+    "batch.md": ("clips     12 in, 12 rows out, in 3 shards of rows", "failed    0\n"),
     "evaluating.md": ("WER [0.00, 7.00]", "p 0.2500: no difference is shown"),
     "precision.md": ("crossings: 3",),
     "python.md": (),

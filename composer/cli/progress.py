@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_bar(what: str, total: int, over_results: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar that each call moves on, unless results themselves appear on the terminal."""
+def progress_bar(what: str, total: int, over_results: bool) -> Iterator[Callable[[str], None]]:
+    """Show a bar that each call moves on, with how fast it is, unless results themselves appear."""
     if not sys.stderr.isatty() or (over_results and sys.stdout.isatty()):
-        yield lambda: None
+        yield lambda speed: None
         return
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -26,7 +26,7 @@ def progress_bar(what: str, total: int, over_results: bool) -> Iterator[Callable
     # Rich would print our stdout on its own console, and results belong into the pipe.
     with Progress(*columns, console=stderr_console(), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda speed: bar.update(task, advance=1, description=f"{what} {speed}".strip())
 
 
 @contextmanager
@@ -38,12 +38,12 @@ def show_progress(over_results: bool = False) -> Iterator[Callable[[JobProgress]
     """
     with ExitStack() as shown:
         current = ""
-        advance: Callable[[], None] = lambda: None  # noqa: E731
+        advance: Callable[[str], None] = lambda speed: None  # noqa: E731
 
         def show(step: JobProgress) -> None:
             nonlocal current, advance
             if step.stage == current:
-                advance()
+                advance(step.speed)
                 return
             shown.close()
             current = step.stage

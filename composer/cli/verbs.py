@@ -13,8 +13,8 @@ from typer.models import CommandInfo
 FOLDER = Path(__file__).parent / "commands"
 # How --help lists them: what one does first, first. A verb that is not named here comes last.
 ORDER = (
-    "check plan show run transcribe align chat serve pull cache lock verify licences publish tap "
-    "diff eval bench quantize list use new explain schema doctor"
+    "check plan show run transcribe batch align chat serve pull cache lock verify licences publish "
+    "tap diff eval bench quantize list use new explain schema doctor"
 ).split()
 
 

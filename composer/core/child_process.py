@@ -125,7 +125,7 @@ def answer_questions(answer: Answer) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     memory, *seconds = sys.argv[1:]
     _limit_process(int(memory), *map(float, seconds))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     try:
         while True:
             for piece in pack_message(*answer(*unpack_message(_read_input, ANYTHING))):
@@ -136,8 +136,12 @@ def answer_questions(answer: Answer) -> None:
         os._exit(FAILED)
 
 
+def end_with_parent() -> None:
+    """End this process once its parent did, in the midst of a computation, too."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
 def _end_with(parent: int) -> None:
-    """End once the parent did, in the midst of a computation, too."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)

@@ -15,12 +15,12 @@ from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import append_to, check_target, is_regular_or_absent, write_whole
 
 
-def write_file(path: Path, data: str | bytes) -> None:
-    """Write a whole file; raise R507 where that cannot be done."""
+def write_file(path: Path, data: str | bytes, sync: bool = False) -> None:
+    """Write a whole file, with `sync` to the disk; raise R507 where that cannot be done."""
     try:
         if isinstance(data, str):
             data = _encoded(data)
-        write_whole(path, data)
+        write_whole(path, data, sync)
     except OSError as error:
         raise unwritable(path, error) from None
 

@@ -14,10 +14,11 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
     """Write a file beside its place and move it there, so that it is whole or not there.
 
-    A pipe or device is written as it is. Raise OSError for a link, and where it cannot be written.
+    With `sync` it is on the disk then, whatever happens to the machine. A pipe or device is written
+    as it is. Raise OSError for a link, and where it cannot be written.
     """
     if not is_regular_or_absent(path):
         with path.open("wb") as file:
@@ -28,10 +29,23 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         with open(os.open(part, flags, 0o666), "wb") as file:
             file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
+        if sync:
+            _sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_target(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,18 +27,28 @@ def unreadable(path: Path, message: str, hint: str | None = None) -> ComposerErr
     return ComposerError(Problem("R580", message, Place(str(path)), hint=hint))
 
 
-def read_table(path: Path, text: str | None) -> Read:
-    """Return the utterances of a file and the problems of its lines."""
+def read_table(path: Path, text: str | None, needs_text: bool = True) -> Read:
+    """Return the utterances of a file and the problems of its lines.
+
+    Without `needs_text` no reference is looked for, and it is empty.
+    """
     if not path.is_file():
         why = "it is neither a file nor a folder" if path.exists() else "the file does not exist"
         raise unreadable(path, f"the data cannot be read: {why}")
     if path.stat().st_size > RESULTS:
         raise unreadable(path, f"the data has more than {RESULTS} bytes")
-    found, problems = [], []
     lines = _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
+    return read_lines(path, lines, text, needs_text)
+
+
+def read_lines(
+    path: Path, lines: Iterable[tuple[int, Any]], text: str | None, needs_text: bool
+) -> Read:
+    """Return the utterances of numbered lines of a file and the problems of these."""
+    found, problems = [], []
     for number, line in lines:
         try:
-            found.append(replace(_utterance(path.parent, line, text), line=number))
+            found.append(replace(_utterance(path.parent, line, text, needs_text), line=number))
         except _Fault as fault:
             place = Place(str(path), number)
             problems.append(Problem("R581", fault.message, place, hint=fault.hint))
@@ -87,15 +97,17 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
             yield rows.line_num, _Fault(f"the row cannot be read: {error}")
 
 
-def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
+def _utterance(folder: Path, line: Any, text: str | None, needs_text: bool) -> Utterance:
     if isinstance(line, _Fault):
         raise line
     if not isinstance(line, dict):
         raise _Fault(f"the line is a {type(line).__name__}, not an object")
     audio_field = _field(line, AUDIO, "clip", "keep one")
-    texts = (text,) if text else TEXT
-    text_field = _field(line, texts, "reference", "choose one by --text")
-    for name in (audio_field, text_field):
+    used = [audio_field]
+    if needs_text:
+        texts = (text,) if text else TEXT
+        used.append(_field(line, texts, "reference", "choose one by --text"))
+    for name in used:
         if not isinstance(line[name], str):
             raise _Fault(f"'{name}' is {json.dumps(line[name])[:40]}, not text")
     if not line[audio_field]:
@@ -103,7 +115,7 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
     offset, duration = _seconds(line, "offset"), _seconds(line, "duration")
     rest = {}
     for key, value in line.items():
-        if key in (audio_field, text_field, "offset", "duration"):
+        if key in (*used, "offset", "duration"):
             continue
         if isinstance(value, str | int | float):
             rest[key] = str(value)
@@ -112,7 +124,8 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
         name += f"#{_exact(offset)}"
         if duration is not None:
             name += f"+{_exact(duration)}"
-    return Utterance(name, folder / line[audio_field], line[text_field], offset, duration, rest)
+    reference = line[used[-1]] if needs_text else ""
+    return Utterance(name, folder / line[audio_field], reference, offset, duration, rest)
 
 
 def _exact(seconds: float) -> str:

@@ -64,9 +64,14 @@ class Clock:
         """Start the clock."""
         self.began = time.perf_counter()
 
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the clock was started."""
+        return time.perf_counter() - self.began
+
     def lap(self, seconds: float | None) -> None:
         """Record that a clip of so many seconds is finished."""
-        at = round(time.perf_counter() - self.began, 6)
+        at = round(self.elapsed, 6)
         row = ClipTiming(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
         if self.path:

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.journal import require_same_run
 from composer.core.output import append_text, unwritable, write_file
 from composer.core.safe_read import RESULTS, read_whole
-from composer.evaluation.journal import require_same_run
 
 
 @dataclass(frozen=True)

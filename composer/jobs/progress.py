@@ -26,13 +26,15 @@ Stage = Literal[
 class JobProgress:
     """How far a job is: `done` of `total` steps of a stage, on what it works.
 
-    `total` is None where the steps of a stage cannot be counted.
+    `total` is None where the steps of a stage cannot be counted. `speed` is how fast it is, as
+    people read it, where the stage says so.
     """
 
     stage: Stage
     subject: str = ""
     done: int = 0
     total: int | None = None
+    speed: str = ""
 
 
 OnProgress = Callable[[JobProgress], None]

@@ -24,6 +24,7 @@ CONTENTS = {
         "docs/guides/precision",
         "docs/guides/comparing",
         "docs/guides/evaluating",
+        "docs/guides/batch",
         "docs/guides/components",
         "docs/guides/cookbook",
         "docs/guides/mirror",
