@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
-_BLOCK = 4096 * 400  # samples in one FFT call: of Whisper's frames 40 s, 26 MB
+_BLOCK = 128 * 400  # samples in one FFT call: 400 kB, which stay in a processor's cache
 MOST = 2**28  # numbers of one clip's features: 1 GiB
 _FLOOR, _RANGE = 1e-10, 8.0
 
@@ -200,8 +200,9 @@ class LogMel(Component, name="audio.log_mel"):
         mel = np.empty((config.mels, count), np.float32)
         for start in range(0, count, block):
             frames = self._frames(samples, start, min(start + block, count))
-            spectrum = np.fft.rfft(frames * self.window)
-            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+            parts = np.fft.rfft(frames * self.window).view(np.float64)
+            parts *= parts
+            power = (parts[:, 0::2] + parts[:, 1::2]).astype(np.float32)
             np.matmul(self.filters, power.T, out=mel[:, start : start + block])
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
@@ -219,8 +220,9 @@ class LogMel(Component, name="audio.log_mel"):
         begin = first * config.hop - config.n_fft // 2
         stop = begin + (end - first - 1) * config.hop + config.n_fft
         seen = samples[max(0, begin) : stop]
-        padded = np.pad(seen, (max(0, -begin), max(0, stop - len(samples))), mode="reflect")
-        return np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop]
+        if begin < 0 or stop > len(samples):
+            seen = np.pad(seen, (max(0, -begin), max(0, stop - len(samples))), mode="reflect")
+        return np.lib.stride_tricks.sliding_window_view(seen, config.n_fft)[:: config.hop]
 
 
 def _pad_to(samples: np.ndarray, size: int) -> np.ndarray:
