@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import composer
 from composer.cli import main
@@ -23,12 +22,9 @@ TEXT = "He said: the names!"
 
 
 @pytest.fixture(scope="module")
-def aligner(tmp_path_factory):
+def aligner(one_thread, tmp_path_factory):
     """Return the folder of an aligner with random weights, whose times end at 4 s."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield release(tmp_path_factory.mktemp("aligner") / "release", Aligner())
-    torch.set_num_threads(threads)
+    return release(tmp_path_factory.mktemp("aligner") / "release", Aligner())
 
 
 @pytest.fixture(scope="module")

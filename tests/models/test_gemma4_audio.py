@@ -11,26 +11,21 @@ from safetensors.torch import load_file, save_file
 from transformers import Gemma4AudioConfig
 
 from composer.components.models import gemma4_audio
-from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
-from composer.core.location import Location
-from composer.core.placement import Placement
-from composer.formats import Headers
 from tests.models.backends import BACKENDS, apply, arrays, family, plain
+from tests.models.towers import Tower, copy_checkpoint
 from tests.reference import gemma4_audio as reference
 from tests.reference.qwen3_asr import make_clip
 
 CLOSE = 1e-5
 TOWER = "model.audio_tower."
-Gemma4Audio = family("gemma4_audio", "mlx")
+tower = Tower("gemma4_audio")
+spec, facts, load, error_text = tower.spec, tower.facts, tower.load, tower.error_text
 
 
 @pytest.fixture(scope="module")
-def theirs():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield reference.Gemma4Audio()
-    torch.set_num_threads(threads)
+def theirs(one_thread):
+    return reference.Gemma4Audio()
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +43,7 @@ def copied(repo, tmp_path):
     """Return a copy, its tensors and config as the given functions change them."""
 
     def make(tensors=None, config=None):
-        state, messages = load_file(repo / "model.safetensors"), json.loads(read(repo))
-        if tensors:
-            tensors(state)
-        if config:
-            config(messages)
-        folder = tmp_path / "repo"
-        folder.mkdir(exist_ok=True)
-        state = {name: value.contiguous() for name, value in state.items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(messages))
-        return folder
+        return copy_checkpoint(repo, tmp_path / "repo", tensors, config)
 
     return make
 
@@ -67,28 +52,8 @@ def read(folder):
     return (folder / "config.json").read_text()
 
 
-def spec(folder, precision=None):
-    return Spec("speech", ComponentConfig(), Location("repo", "", folder), precision=precision)
-
-
-def facts(folder, precision=None):
-    return Gemma4Audio.facts(spec(folder, precision), Headers())
-
-
-def load(folder, precision=None, backend="mlx"):
-    kind, component_spec = family("gemma4_audio", backend), spec(folder, precision)
-    placement = Placement(device="cpu") if backend == "mlx" else Placement()
-    return kind.load(component_spec, kind.facts(component_spec, Headers()), placement)
-
-
 def settings_of(component):
     return component.run.network.forward.args[0]
-
-
-def error_text(folder, precision=None):
-    with pytest.raises(ComposerError) as caught:
-        facts(folder, precision)
-    return str(caught.value)
 
 
 def features(theirs, seconds):
@@ -373,7 +338,7 @@ def test_numbers_that_are_not_finite_are_refused(copied, theirs):
 
 
 def test_without_files_nothing_is_known():
-    assert Gemma4Audio.facts(spec(None), None).unknown
+    assert family("gemma4_audio", "mlx").facts(spec(None), None).unknown
 
 
 def test_a_key_that_nothing_reads_is_refused(copied):

@@ -12,30 +12,25 @@ from transformers import Gemma4VisionConfig
 
 from composer.components.image.gemma4 import Gemma4Patches
 from composer.components.models import gemma4_vision
-from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
-from composer.core.location import Location
-from composer.core.placement import Placement
 from composer.core.quantization_recipe import QuantizationRecipe
-from composer.formats import Headers
 from composer.formats.image.reading import read_picture
 from tests.components.test_pixels import picture
 from tests.models.backends import BACKENDS, apply, arrays, family, plain
+from tests.models.towers import Tower, copy_checkpoint
 from tests.reference import gemma4_vision as reference
 
 CLOSE = 1e-5
 TOWER = "model.vision_tower."
 KINDS = ("e2b", "31b")
 SHAPES = ((60, 80), (20, 200), (300, 40))
-Vision = family("gemma4_vision", "mlx")
+tower = Tower("gemma4_vision")
+spec, facts, load, error_text = tower.spec, tower.facts, tower.load, tower.error_text
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def theirs(request):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield reference.Gemma4Vision(request.param)
-    torch.set_num_threads(threads)
+def theirs(one_thread, request):
+    return reference.Gemma4Vision(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -53,34 +48,9 @@ def copied(repo, tmp_path):
     """Return a copy, its tensors and config as the given functions change them."""
 
     def make(tensors=None, config=None):
-        state = load_file(repo / "model.safetensors")
-        messages = json.loads((repo / "config.json").read_text())
-        if tensors:
-            tensors(state)
-        if config:
-            config(messages)
-        folder = tmp_path / "repo"
-        folder.mkdir(exist_ok=True)
-        state = {name: value.contiguous() for name, value in state.items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(messages))
-        return folder
+        return copy_checkpoint(repo, tmp_path / "repo", tensors, config)
 
     return make
-
-
-def spec(folder, precision=None):
-    return Spec("vision", ComponentConfig(), Location("repo", "", folder), precision=precision)
-
-
-def facts(folder, precision=None):
-    return Vision.facts(spec(folder, precision), Headers())
-
-
-def load(folder, precision=None, backend="mlx"):
-    kind, component_spec = family("gemma4_vision", backend), spec(folder, precision)
-    placement = Placement(device="cpu") if backend == "mlx" else Placement()
-    return kind.load(component_spec, kind.facts(component_spec, Headers()), placement)
 
 
 def patches_of(pixels, budget=reference.BUDGET):
@@ -242,12 +212,6 @@ def test_nothing_else_of_the_checkpoint_is_its(repo, component):
     assert known.dims["P"].witness.endswith("input_proj.weight [48, 48]")
 
 
-def error_text(folder, precision=None):
-    with pytest.raises(ComposerError) as caught:
-        facts(folder, precision)
-    return str(caught.value)
-
-
 def drop(*names):
     return lambda state: [state.pop(TOWER + name) for name in names]
 
@@ -391,7 +355,7 @@ def test_numbers_that_are_not_finite_are_refused(copied):
 
 
 def test_without_files_nothing_is_known():
-    assert Vision.facts(spec(None), None).unknown
+    assert family("gemma4_vision", "mlx").facts(spec(None), None).unknown
 
 
 def test_a_key_that_nothing_reads_is_refused(copied):

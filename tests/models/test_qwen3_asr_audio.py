@@ -7,27 +7,23 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from composer.components.models import qwen3_asr_audio
-from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
-from composer.core.location import Location
-from composer.core.placement import Placement
-from composer.formats import Headers
-from tests.models.backends import BACKENDS, arrays, family, plain
+from tests.models.backends import BACKENDS, arrays, plain
+from tests.models.towers import Tower, copy_checkpoint
 from tests.reference.qwen3_asr import make_clip, make_model, make_tokenizer
 
 CLOSE = 1e-4
+tower = Tower("qwen3_asr_audio")
+spec, facts, load = tower.spec, tower.facts, tower.load
 SECONDS = [0.35, 0.61, 1.0, 3.375, 7.99, 8.0, 8.01, 17.5]
 
 
 @pytest.fixture(scope="module")
-def model():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield make_model(make_tokenizer())
-    torch.set_num_threads(threads)
+def model(one_thread):
+    return make_model(make_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +49,7 @@ def released(repo, tmp_path_factory):
         config["thinker_config"] = inner
 
     folder = tmp_path_factory.mktemp("qwen") / "released"
-    return copy(repo, folder, lambda state: rename(state, renamed), nested)
+    return copy_checkpoint(repo, folder, lambda state: rename(state, renamed), nested)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +62,7 @@ def converted(released, tmp_path_factory):
             if "conv2d" in name and name.endswith("weight"):
                 state[name] = state[name].movedim(1, -1)
 
-    return copy(released, tmp_path_factory.mktemp("qwen") / "converted", ported)
+    return copy_checkpoint(released, tmp_path_factory.mktemp("qwen") / "converted", ported)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -77,35 +73,6 @@ def component(repo, request):
 def rename(state, how):
     for name in list(state):
         state[how(name)] = state.pop(name)
-
-
-def copy(repo, folder, tensors=None, config=None):
-    """Copy a checkpoint, its tensors and config as the given functions change them."""
-    state = load_file(repo / "model.safetensors")
-    values = json.loads((repo / "config.json").read_text())
-    if tensors:
-        tensors(state)
-    if config:
-        config(values)
-    folder.mkdir(exist_ok=True)
-    state = {name: value.contiguous() for name, value in state.items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(values))
-    return folder
-
-
-def spec(folder, precision=None):
-    return Spec("encoder", ComponentConfig(), Location("repo", "", folder), precision=precision)
-
-
-def facts(folder, precision=None):
-    return family("qwen3_asr_audio", "mlx").facts(spec(folder, precision), Headers())
-
-
-def load(folder, precision=None, backend="mlx"):
-    kind, asked = family("qwen3_asr_audio", backend), spec(folder, precision)
-    placement = Placement(device="cpu") if backend == "mlx" else Placement()
-    return kind.load(asked, kind.facts(asked, Headers()), placement)
 
 
 def features(seconds):
@@ -194,7 +161,7 @@ def test_matrices_that_mlx_quantized_are_dequantized(converted, tmp_path, backen
             packed[f"{path}.{part}"] = torch.from_numpy(np.array(value))
         exact[name] = torch.from_numpy(np.array(mx.dequantize(*parts, group_size=32, bits=8)))
     for folder, tensors in (("exact", exact), ("packed", packed)):
-        copy(converted, tmp_path / folder, lambda state, t=tensors: state.update(t))
+        copy_checkpoint(converted, tmp_path / folder, lambda state, t=tensors: state.update(t))
     config = json.loads((converted / "config.json").read_text()) | {"quantization": bits}
     (tmp_path / "packed/config.json").write_text(json.dumps(config))
     mel = features(1.3)
@@ -295,7 +262,7 @@ REFUSED = {
 def test_what_contradicts_is_refused(repo, tmp_path, case):
     tensors, config, message = REFUSED[case]
     with pytest.raises(ComposerError) as caught:
-        facts(copy(repo, tmp_path / "repo", tensors, config))
+        facts(copy_checkpoint(repo, tmp_path / "repo", tensors, config))
     assert message in str(caught.value)
 
 

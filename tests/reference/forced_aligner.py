@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken
 
-from tests.reference.qwen3_asr import AUDIO, GAIN, RATE, SHARP, TEXT, make_tokenizer
+from tests.reference.qwen3_asr import AUDIO, RATE, TEXT, draw_parameters, make_tokenizer
 from tests.reference.test_qwen3_asr_released import released_name
 
 MARK = "<timestamp>"
@@ -83,15 +83,7 @@ def make_model(tokenizer: Any) -> Any:
         attn_implementation="sdpa",
     )
     model = transformers.Qwen3ASRForTokenClassification(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            drawn = torch.randn_like(parameter)
-            if parameter.ndim > 1:
-                table = "embed_tokens" in name
-                parameter.copy_(drawn * (0.3 if table else GAIN / parameter[0].numel() ** 0.5))
-            else:
-                parameter.add_(drawn * 0.1 + SHARP * ("q_norm" in name or "k_norm" in name))
-    return model
+    return draw_parameters(model)
 
 
 def release(folder: Path, aligner: Aligner) -> Path:

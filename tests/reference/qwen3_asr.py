@@ -205,15 +205,7 @@ def make_model(tokenizer: Any) -> Any:
         attn_implementation="sdpa",
     )
     model = transformers.Qwen3ASRForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            drawn = torch.randn_like(parameter)
-            if parameter.ndim > 1:
-                table = "embed_tokens" in name
-                parameter.copy_(drawn * (0.3 if table else GAIN / parameter[0].numel() ** 0.5))
-            else:
-                parameter.add_(drawn * 0.1 + SHARP * ("q_norm" in name or "k_norm" in name))
-    return model
+    return draw_parameters(model)
 
 
 class NoRestart(AudioEncoder):
@@ -271,3 +263,16 @@ def make_clip(seconds: float) -> np.ndarray:
     tone = np.sin(2 * np.pi * time * (180 + 60 * np.sin(2.2 * time)))
     loud = 0.1 + 0.3 * np.sin(1.7 * time) ** 2
     return (loud * tone + 0.02 * random.standard_normal(size)).astype(np.float32)
+
+
+def draw_parameters(model):
+    """Draw weights whose products neither vanish nor explode, and whose attention is sharp."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            drawn = torch.randn_like(parameter)
+            if parameter.ndim > 1:
+                table = "embed_tokens" in name
+                parameter.copy_(drawn * (0.3 if table else GAIN / parameter[0].numel() ** 0.5))
+            else:
+                parameter.add_(drawn * 0.1 + SHARP * ("q_norm" in name or "k_norm" in name))
+    return model

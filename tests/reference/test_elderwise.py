@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 
 import composer
@@ -30,16 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module", params=["e2b", "e4b"])
-def elderwise(request: Any, folder: Any) -> Iterator[Any]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def elderwise(one_thread: None, request: Any, folder: Any) -> Any:
     made = Elderwise(request.param)
     home = folder / request.param
     home.mkdir()
     made.path = made.write(home)  # type: ignore[attr-defined]
     made.want = cache(lambda seconds: made.dump(make_clip(seconds), audio(seconds)))  # type: ignore[attr-defined]
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 def audio(seconds: float) -> composer.Audio:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import composer
 from composer.comparison.compare import Comparison, against_bundle
@@ -29,9 +27,7 @@ FEW = {"answer": {"max_tokens": TOKENS}}
 
 
 @pytest.fixture(scope="module", params=["e2b", "e4b"])
-def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def gemma(one_thread: None, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made: Any = Gemma4Audio(request.param)
     made.name = f"gemma-4-{request.param}"
     home = tmp_path_factory.mktemp(request.param)
@@ -42,8 +38,7 @@ def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     made.path = home / "bundle.yaml"
     made.path.write_text(made.text)
     made.want = cache(lambda samples: made.dump(clip(samples), audio(samples)))
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 def clip(samples: int) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import composer
@@ -28,9 +26,7 @@ LARGE = ("26b", "31b")  # these do not take audio, and their pictures are seen b
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def gemma(one_thread: None, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made: Any = Gemma4Vision(request.param, audio=request.param not in LARGE)
     home = tmp_path_factory.mktemp(request.param)
     made.repo = made.write(home / "repo")
@@ -40,8 +36,7 @@ def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     made.text = text.replace("{use: image.gemma4}", small)
     assert made.text != text
     made.path = home / "bundle.yaml"
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 def answered(gemma: Any, backend: str, task: str, text: str | None = None, **given: Any) -> Any:

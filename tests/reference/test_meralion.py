@@ -103,11 +103,8 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def release(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Release:
     made = Release(tmp_path_factory.mktemp("meralion") / "repo")
-    torch.set_num_threads(threads)
     return made
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import composer
 from composer import Bundle, ComposerError, Result
@@ -55,11 +54,8 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Pair(tmp_path_factory.mktemp("qwen3_asr"))
-    torch.set_num_threads(threads)
+def pair(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("qwen3_asr"))
 
 
 def same(found: Any, expected: Any, atol: float = 0.0) -> None:

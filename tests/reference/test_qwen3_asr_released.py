@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 import composer
@@ -75,11 +73,8 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Pair(tmp_path_factory.mktemp("release"))
-    torch.set_num_threads(threads)
+def pair(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("release"))
 
 
 @pytest.mark.parametrize("variant", [None, "mlx"])

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -22,12 +21,9 @@ from tests.reference.test_qwen3_asr_released import release
 
 
 @pytest.fixture(scope="module")
-def model():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def model(one_thread):
     tokenizer = make_tokenizer()
-    yield make_model(tokenizer), tokenizer
-    torch.set_num_threads(threads)
+    return make_model(tokenizer), tokenizer
 
 
 @pytest.fixture(scope="module")
