@@ -104,8 +104,7 @@ class Release:
 
 @pytest.fixture(scope="module")
 def release(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Release:
-    made = Release(tmp_path_factory.mktemp("meralion") / "repo")
-    return made
+    return Release(tmp_path_factory.mktemp("meralion") / "repo")
 
 
 def manifest(name: str, folder: Path) -> Path:
