@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import composer
+from composer.jobs.words import word_json
 from composer.server.realtime_session import wav_bytes
 from tests.fakes import write
 from tests.server.conftest import CLIP
@@ -192,6 +193,32 @@ def test_the_client_of_openai_transcribes(served, pcm):
     assert event.usage.output_tokens == 7
 
 
+def test_an_item_has_words_and_logprobs_where_they_are_asked_for(bundles, pcm):
+    logprobs = f"{AUDIO.removeprefix('conversation.')}.logprobs"
+    names = ("mega-asr-mini", "aligner-mini")
+    with (
+        composer.load("aligner-mini") as aligner,
+        serving(dict(zip(names, (bundles[MODEL], aligner), strict=True))) as running,
+        session(running) as client,
+    ):
+        client.send("session.update", session={"include": [logprobs]})
+        assert client.next()["session"]["include"] == [logprobs]
+        shown = client.update(transcription={"timestamp_granularities": ["word"]})["session"]
+        assert shown["audio"]["input"]["transcription"] == {
+            "model": MODEL, "timestamp_granularities": ["word"],
+        }  # fmt: skip
+        assert shown["include"] == [logprobs]
+        client.append(pcm)
+        client.send("input_audio_buffer.commit")
+        done = client.until(f"{AUDIO}.completed")[-1]
+        heard = composer.read_audio(wav_bytes(pcm, "audio/pcm", 24_000))
+        (want,) = composer.transcribe(bundles[MODEL], [heard], align=aligner)
+        assert done["words"] == [word_json(word) for word in want.words]
+        assert "".join(each["token"] for each in done["logprobs"]) == done["transcript"]
+        client.send("session.update", session={"include": []})
+        assert client.next()["session"]["include"] == []
+
+
 WRONG = {
     "no json": ("{", None, "an event is a JSON object"),
     "a list": ("[]", None, "an event is a JSON object"),
@@ -206,6 +233,11 @@ AT = "session.audio.input"
 SESSIONS = {
     "a conversation": ({"type": "realtime"}, "session.type"),
     "include": ({"include": ["x"]}, "session.include"),
+    "include one": ({"include": "x"}, "session.include"),
+    "words": (
+        {"audio": {"input": {"transcription": {"timestamp_granularities": ["word"]}}}},
+        "timestamp_granularities",
+    ),
     "vad": ({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
             f"{AT}.turn_detection"),
     "noise": ({"audio": {"input": {"noise_reduction": {"type": "near_field"}}}},

@@ -131,7 +131,7 @@ WRONG = {
         ({"timestamp_granularities": ["line"], "response_format": "verbose_json"}, None),
         ({"timestamp_granularities": ["word"], "response_format": "verbose_json"}, "not_supported"),
     ],
-    "include": [({"include": ["logprobs"]}, "not_supported")],
+    "include": [({"include": ["words"]}, "not_supported")],
     "chunking_strategy": [
         ({"chunking_strategy": {"type": "server_vad", "threshold": 0.5}}, "not_supported"),
         ({"extra_body": {"chunking_strategy": '{"type": "server_vad"}'}}, "not_supported"),
