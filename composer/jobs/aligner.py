@@ -14,6 +14,7 @@ from composer.formats.audio.reading import Source
 from composer.formats.audio.waveform import Audio, Channels
 from composer.graph.graph import Graph
 from composer.jobs.progress import JobProgress, OnProgress
+from composer.jobs.segment_audio import SegmentAudio
 from composer.jobs.speech import audio_input
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import Word, timed_words, with_logprobs
@@ -71,12 +72,12 @@ class Aligner:
         """
         if not any(segment.text for segment in made.segments):
             return made
-        channels = clip.read("mix")
+        audio = SegmentAudio(clip)
         segments: list[SpokenSegment] = []
         notes = dict.fromkeys(made.notes)
         for segment in made.segments:
             try:
-                words = self._segment(segment, channels, made.language)
+                words = self._segment(segment, audio, made.language)
             except ComposerError as error:
                 words = ()
                 notes[f"no times of words: {error.problems[0].message}"] = None
@@ -84,15 +85,12 @@ class Aligner:
         return replace(made, segments=tuple(segments), notes=tuple(notes))
 
     def _segment(
-        self, segment: SpokenSegment, clip: Audio | Channels, language: str | None
+        self, segment: SpokenSegment, clip: SegmentAudio, language: str | None
     ) -> tuple[Word, ...]:
         """Return the words of a segment, which has its place in one of the clip's channels."""
         if not segment.text.strip():
             return ()
-        audio = clip.each[segment.channel] if isinstance(clip, Channels) else clip
-        first, last = (round(at * audio.rate) for at in (segment.start, segment.end))
-        own = replace(audio, samples=audio.samples[first:last])
-        words = self.words(own, segment.text, language)
+        words = self.words(clip.of(segment), segment.text, language)
         words = with_logprobs(words, segment.text, segment.text_ends, segment.logprobs)
         return tuple(word.later(segment.start) for word in words)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from composer.formats.audio.sample_reader import SampleReader
 from composer.formats.audio.waveform import Audio, as_read_only
 from composer.runtime.speech_scores import MARGIN, SILENT, Span, SpeechScores
 
@@ -46,7 +47,7 @@ def cut(
     silence is to be skipped, long silences are cuts of their own.
     """
     frames = -(-audio.frames * rate // audio.rate)
-    ahead = _Ahead(audio.blocks(rate))
+    ahead = SampleReader(audio.blocks(rate))
     size = round(seconds * rate)
     pauses = _Pauses(scores.pauses() if scores else (), rate)
     sections = _sections(scores, frames, rate) if scores and skip else [(0, frames, False)]
@@ -110,30 +111,3 @@ def _quiet_place(samples: np.ndarray, rate: int) -> int:
     levels = sums[window:] - sums[:-window]
     latest = len(levels) - 1 - int(np.argmin(levels[::-1]))
     return first + latest + window // 2
-
-
-class _Ahead:
-    """The next samples of blocks that follow one another, seen before they are taken."""
-
-    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
-        self._blocks = blocks
-        self._buffer = np.zeros(0, np.float32)
-
-    def see(self, count: int) -> np.ndarray:
-        """Return the next samples."""
-        while len(self._buffer) < count:
-            self._buffer = np.concatenate([self._buffer, next(self._blocks)])
-        return self._buffer[:count]
-
-    def take(self, count: int) -> np.ndarray:
-        """Return the next samples, and go on behind them."""
-        taken = self.see(count).copy()
-        self._buffer = self._buffer[count:]
-        return taken
-
-    def skip(self, count: int) -> None:
-        """Go on behind the next samples."""
-        while count > len(self._buffer):
-            count -= len(self._buffer)
-            self._buffer = next(self._blocks)
-        self._buffer = self._buffer[count:]
