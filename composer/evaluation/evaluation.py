@@ -115,6 +115,11 @@ class Evaluation:
         """Count the utterances at whose end the decoder reached its limit of tokens."""
         return sum(each.transcript.finish_reason == "length" for each in self.scored)
 
+    @property
+    def suspicious(self) -> int:
+        """Count the utterances whose text is probably made up, or wants a second look."""
+        return sum(bool(each.transcript.suspicious) for each in self.scored)
+
     def groups(self, field: str) -> dict[str, list[ScoredClip]]:
         """Group the scored utterances by a field of the data's lines."""
         found: dict[str, list[ScoredClip]] = {}

@@ -17,7 +17,9 @@ class Transcript:
     """The result for one clip: the bundle's hypothesis, or the problems it failed with.
 
     `sha256` is that of the clip's file, `seconds` its length; `finish_reason` and `tokens` are the
-    decoder's. `notes` say how far a recording that was cut short was read, and which channel.
+    decoder's. `notes` say how far a recording that was cut short was read, and which channel,
+    `suspicious` why not to trust the text. `words` are those of the hypothesis with their times in
+    the clip, where it was aligned.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -31,6 +33,8 @@ class Transcript:
     tokens: int | None = None
     error: list[dict[str, Any]] | None = None
     notes: list[str] | None = None
+    suspicious: list[str] | None = None
+    words: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if (self.hypothesis is None) == (self.error is None):

@@ -1,58 +1,53 @@
-"""Write an evaluation as one HTML page without scripts or external files but the clips."""
+"""Write an evaluation as one HTML page, without external files but the clips."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from composer.evaluation.alignment_view import aligned_columns
 from composer.evaluation.evaluation import Evaluation, ScoredClip
+from composer.evaluation.journal import Transcript
 from composer.evaluation.report import percent, report_text
 
+PAGE = Path(__file__).with_name("page.html")
+SCRIPT = re.compile("<script>(.*?)</script>", re.S)
+SLOT = re.compile(r"\{\{([A-Z]+)\}\}")
+POLICY = (
+    "default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+    "img-src data:; media-src * data: blob: file:"
+)
 BINS = (0, 5, 10, 15, 20, 30, 40, 50, 75, 100)
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-  color: #1b1f24; background: #fff }
-pre { background: #f5f6f8; padding: 1rem; overflow-x: auto }
-article { border-top: 1px solid #d8dce1; padding: .8rem 0 }
-header { display: flex; gap: 1rem; align-items: center; flex-wrap: wrap }
-header b { font-variant-numeric: tabular-nums }
-audio { height: 2rem }
-table { border-collapse: collapse; display: inline-block; vertical-align: top }
-td { padding: 0 .3rem; white-space: pre }
-.S { background: #ffe2b8 } .D { background: #ffd0d0 } .I { background: #cfe5ff }
-.bars { display: flex; align-items: flex-end; gap: .3rem; height: 11rem; margin: 1rem 0 }
-.bars div { flex: 1; text-align: center; font-size: 12px }
-.bars i { display: block; background: #5b7fa6 }
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src * data: blob: file:"
 
 
 def html_page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
     """Return the page for a folder: clips are linked relative to it."""
+    shell = PAGE.read_text("utf-8")
     rows = sorted(found.scored, key=lambda each: (-_rate(each), each.clip.id))
     title = f"{found.made_by['bundle']['name']}, WER {percent(found.words.rate)}"
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
-        f"<pre>{escape(report_text(found, by))}</pre>",
-        "<h2>Utterances by word error rate</h2>",
-        _histogram(rows),
-        '<p>The worst first. <span class="S">substituted</span>, <span class="D">deleted</span>, '
-        '<span class="I">inserted</span>.</p>',
-        *(_failure(each.id, each.error or []) for each in found.failed),
-        *(_article(each, folder) for each in rows),
-        "</body></html>",
-    ]
-    return "\n".join(parts) + "\n"
+    articles = [_failure(each) for each in found.failed]
+    articles += [_article(each, folder) for each in rows]
+    filled = {
+        "POLICY": POLICY.format(digest=_script_digest(shell)),
+        "TITLE": escape(title),
+        "REPORT": escape(report_text(found, by)),
+        "HISTOGRAM": _histogram(rows),
+        "ARTICLES": "\n".join(articles),
+    }
+    return SLOT.sub(lambda slot: filled[slot[1]], shell)
+
+
+def _script_digest(shell: str) -> str:
+    """Return what allows the page its own script, and no other."""
+    (script,) = SCRIPT.findall(shell)
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _rate(each: ScoredClip) -> float:
@@ -87,24 +82,74 @@ def _article(each: ScoredClip, folder: Path) -> str:
     table = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
     counts = each.score.words
     summary = f"{percent(counts.rate)} of {counts.total} words"
+    notes = "".join(
+        f'<div class="note">suspicious: {escape(reason)}</div>'
+        for reason in each.transcript.suspicious or ()
+    )
+    return (
+        f"<article {_data(each)}><header><b>{summary}</b>"
+        f'<audio controls preload="none" src="{escape(_source(each, folder))}">'
+        f'</audio><span>{escape(each.clip.id)}</span></header><div class="scroll">'
+        f"<table>{table}</table></div>"
+        f"{_raw('reference', escape(each.clip.reference))}"
+        f"{_raw('hypothesis', ''.join(_words(each)))}{notes}</article>"
+    )
+
+
+def _data(each: ScoredClip) -> str:
+    """Return the attributes by which an utterance is sorted and chosen."""
+    counts, transcript = each.score.words, each.transcript
+    values: dict[str, object] = {
+        "id": each.clip.id,
+        "rate": f"{_rate(each):.6f}",
+        "errors": counts.errors,
+        "total": counts.total,
+        "s": counts.substitutions,
+        "d": counts.deletions,
+        "i": counts.insertions,
+        "seconds": transcript.seconds or 0,
+    }
+    if transcript.suspicious:
+        values["suspicious"] = len(transcript.suspicious)
+    if transcript.finish_reason == "length":
+        values["cut"] = ""
+    return _attributes(values)
+
+
+def _attributes(values: Mapping[str, object]) -> str:
+    return " ".join(f'data-{name}="{escape(str(value))}"' for name, value in values.items())
+
+
+def _source(each: ScoredClip, folder: Path) -> str:
     source = quote(os.fsencode(Path(os.path.relpath(each.clip.path, folder)).as_posix()))
     if each.clip.offset is not None:
         end = each.clip.offset + (each.transcript.seconds or 0)
         source += f"#t={each.clip.offset:g},{end:g}"
-    return (
-        f"<article><header><b>{summary}</b>"
-        f'<audio controls preload="none" src="{escape(source)}">'
-        f"</audio><span>{escape(each.clip.id)}</span></header><table>{table}</table>"
-        f"{_raw('reference', each.clip.reference)}"
-        f"{_raw('hypothesis', each.transcript.hypothesis or '')}"
-        "</article>"
-    )
+    return source
 
 
-def _raw(title: str, text: str) -> str:
-    return f"<div><small>{title}</small> {escape(text) or '<i>nothing</i>'}</div>"
+def _words(each: ScoredClip) -> Iterator[str]:
+    """Yield the hypothesis, in which each word that has a time is a place to play from."""
+    text, at = each.transcript.hypothesis or "", 0
+    begin = each.clip.offset or 0.0
+    for word in each.transcript.words or ():
+        start = text.find(word["word"], at)
+        if start < 0 or "start" not in word:
+            continue
+        yield escape(text[at:start])
+        at = start + len(word["word"])
+        when = {"start": f"{begin + word['start']:.3f}", "end": f"{begin + word['end']:.3f}"}
+        yield f'<button class="w" {_attributes(when)}>{escape(text[start:at])}</button>'
+    yield escape(text[at:])
 
 
-def _failure(name: str, problems: Sequence[dict[str, object]]) -> str:
-    shown = escape("; ".join(f"{each['code']} {each['message']}" for each in problems))
-    return f"<article><header><b>failed</b><span>{escape(name)}</span></header>{shown}</article>"
+def _raw(title: str, markup: str) -> str:
+    shown = f'<span class="{title}">{markup}</span>' if markup else "<i>nothing</i>"
+    return f"<div><small>{title}</small> {shown}</div>"
+
+
+def _failure(each: Transcript) -> str:
+    shown = escape("; ".join(f"{fault['code']} {fault['message']}" for fault in each.error or ()))
+    data = _attributes({"id": each.id, "failed": ""})
+    named = f"<b>failed</b><span>{escape(each.id)}</span>"
+    return f"<article {data}><header>{named}</header>{shown}</article>"

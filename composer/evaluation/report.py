@@ -36,6 +36,7 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
             "empty_references": found.empty_references,
             "empty_hypotheses": found.empty_hypotheses,
             "cut_short": found.cut_short,
+            "suspicious": found.suspicious,
             **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
         },
         "words": _counts(found.words, "wer", found.wer),
@@ -166,6 +167,7 @@ def _notes(found: Evaluation) -> list[str]:
         ("empty", found.empty_references, "references; their hypotheses count as insertions"),
         ("silent", found.empty_hypotheses, "empty hypotheses"),
         ("cut short", found.cut_short, "the decoder reached its token limit"),
+        ("suspicious", found.suspicious, "texts that are probably made up, in part or whole"),
     ):
         if number:
             lines.append(f"{title:<14}{number:>8}   {meaning}")
@@ -212,6 +214,7 @@ def _made_by(found: Evaluation) -> list[str]:
         "audio": _flat(made["audio"]),
         "placement": _flat(made["placement"]),
         **{node: _flat(options) for node, options in made["settings"].items()},
+        "align": made["align"]["bundle"]["name"] if "align" in made else "",
         "versions": _flat(made["versions"]),
     }
     collected, indent = [], 12 * " "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,22 @@ from composer.core.suggest import group_lines
 from composer.evaluation.journal import Transcript
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel
+from composer.formats.audio.waveform import Audio, Channels
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
     from composer.runtime.result import Result
 
+Details = Callable[[Audio | Channels, "Result"], dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Transcriber:
-    """A bundle's task with the input that takes audio and the output that is the transcript."""
+    """A bundle's task with the input that takes audio and the output that is the transcript.
+
+    `taps` are values of a run that `details` wants: it makes fields of the transcript, such as
+    `words`, of the audio and the result of a clip.
+    """
 
     bundle: Bundle
     task: str
@@ -33,10 +40,12 @@ class Transcriber:
     jobs: int = 1
     channel: Channel = "mix"
     partial: bool = False
+    taps: tuple[str, ...] = ()
+    details: Details = lambda audio, result: {}
 
     def transcribe(self, clips: Iterable[Utterance]) -> Iterator[Transcript]:
         """Yield each clip's transcript, in order; a failed clip does not stop the others."""
-        pending: deque[tuple[Utterance, str | None, float | None, ComposerError | None]] = deque()
+        pending: deque[_Pending] = deque()
 
         def items() -> Iterator[dict[str, Any]]:
             for clip in clips:
@@ -45,39 +54,65 @@ class Transcriber:
                     digest = _sha256(clip)
                     audio = clip.audio(self.channel, self.partial)
                 except ComposerError as error:
-                    pending.append((clip, digest, None, error))
+                    pending.append(_Pending(clip, digest, error=error))
                     continue
-                pending.append((clip, digest, round(audio.seconds, 6), None))
+                pending.append(_Pending(clip, digest, audio))
                 yield {**self.inputs, self.audio: audio}
 
         results = self.bundle.map(
-            items(), in_flight=self.jobs, task=self.task, options=self.options
+            items(), in_flight=self.jobs, task=self.task, options=self.options, taps=self.taps
         )
         for result in results:
-            while pending[0][3]:
-                yield _failed(*pending.popleft())
-            clip, digest, seconds, _ = pending.popleft()
+            while pending[0].error:
+                yield pending.popleft().failed()
+            clip = pending.popleft()
             if isinstance(result, ComposerError):
-                yield _failed(clip, digest, seconds, result)
+                yield replace(clip, error=result).failed()
             else:
-                yield self.transcript(clip, digest, seconds, result)
+                yield self.transcript(clip, result)
         while pending:
-            yield _failed(*pending.popleft())
+            yield pending.popleft().failed()
 
-    def transcript(
-        self, clip: Utterance, digest: str | None, seconds: float | None, result: Result
-    ) -> Transcript:
-        hypothesis = str(result.outputs[self.text])
+    def transcript(self, each: _Pending, result: Result) -> Transcript:
+        """Return what a run gave of a clip."""
+        assert each.audio is not None
+        details = self.details(each.audio, result)
         return Transcript(
-            clip.id,
-            digest,
-            seconds,
-            clip.reference,
-            hypothesis,
+            each.clip.id,
+            each.digest,
+            each.seconds,
+            each.clip.reference,
+            str(result.outputs[self.text]),
             result.finish_reason,
             result.tokens,
-            notes=list(result.notes) or None,
+            notes=[*result.notes, *details.pop("notes", ())] or None,
+            **details,
         )
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A clip that runs, or that cannot be read."""
+
+    clip: Utterance
+    digest: str | None
+    audio: Audio | Channels | None = None
+    error: ComposerError | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return round(self.audio.seconds, 6) if self.audio else None
+
+    def failed(self) -> Transcript:
+        assert self.error is not None
+        problems = []
+        for each in self.error.problems:
+            causes = list(each.causes)
+            problems.append(
+                {"code": each.code, "message": each.message, "causes": causes, "hint": each.hint}
+            )
+        clip = self.clip
+        return Transcript(clip.id, self.digest, self.seconds, clip.reference, error=problems)
 
 
 def reusable_transcripts(
@@ -119,16 +154,3 @@ def _sha256(clip: Utterance) -> str:
     except OSError as error:
         why = f"the audio cannot be opened: {error.strerror}"
         raise ComposerError(Problem("S480", why, Place(str(clip.path)))) from None
-
-
-def _failed(
-    clip: Utterance, digest: str | None, seconds: float | None, error: ComposerError | None
-) -> Transcript:
-    assert error is not None
-    problems = []
-    for each in error.problems:
-        causes = list(each.causes)
-        problems.append(
-            {"code": each.code, "message": each.message, "causes": causes, "hint": each.hint}
-        )
-    return Transcript(clip.id, digest, seconds, clip.reference, error=problems)

@@ -65,7 +65,7 @@ class Aligner:
             raise ComposerError(Problem("R557", message, hint=hint))
         return tuple(timed_words(text, made, self.bundle.name, audio.seconds))
 
-    def transcribed(self, made: Transcription, clip: Clip) -> Transcription:
+    def transcribed(self, made: Transcription, clip: Clip | Audio | Channels) -> Transcription:
         """Return a transcription whose segments have words, aligned one by one.
 
         Where that is refused the notes say so, and the text stays.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial as with_arguments
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,14 @@ from composer.evaluation.timing import Clock
 from composer.evaluation.transcriber import Transcriber, reusable_transcripts
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel
+from composer.formats.audio.waveform import Audio, Channels
+from composer.jobs.aligner import Aligner, aligner_of
 from composer.jobs.bundle import AnyBundle, Options, open_bundle
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
-from composer.jobs.speech import speech_task
+from composer.jobs.speech import SpeechTask, speech_task
+from composer.jobs.words import word_json
+from composer.runtime.provenance import describe_run
+from composer.runtime.result import Result
 
 RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
 OnTranscript = Callable[[Transcript], None]
@@ -43,6 +50,7 @@ def evaluate(
     text_field: str | None = None,
     by: Sequence[str] = (),
     against: str | Path | None = None,
+    align: AnyBundle | None = None,
     folder: str | Path | None = None,
     force: bool = False,
     in_flight: int = 8,
@@ -54,8 +62,9 @@ def evaluate(
     `data` is a JSONL or CSV file with a clip and its text a line, or a folder of clips; the text
     is that of `text_field`, where several fields could be it. `normalizer` names what is done to
     the texts before words are counted. `inputs`, `options`, `channel`, `partial` and `in_flight`
-    are those of `transcribe`. `against` is another evaluation's results.jsonl, to compare with clip
-    by clip.
+    are those of `transcribe`; `align` is an aligner, which gives the words of the transcripts their
+    times, to play from on the page. `against` is another evaluation's results.jsonl, to compare
+    with clip by clip.
 
     With a `folder` its results.jsonl grows by a line a clip, so that an evaluation that was stopped
     resumes from there, and another scores the same hypotheses without running anything; report.json
@@ -83,7 +92,9 @@ def evaluate(
     if output and not (output / RESULTS).exists():
         for name in (REPORT, PAGE, TIMES):
             refuse_existing(output / name, force)
-    with open_bundle(bundle) as ready:
+    with ExitStack() as stack:
+        ready = stack.enter_context(open_bundle(bundle))
+        aligner = aligner_of(stack.enter_context(open_bundle(align))) if align else None
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         transcriber = Transcriber(
             ready,
@@ -95,8 +106,12 @@ def evaluate(
             in_flight,
             speech.channel,
             speech.partial,
+            speech.taps,
+            with_arguments(_details, speech, aligner),
         )
-        made_by = speech.made_by()
+        made_by = {**speech.made_by(), **_aligned_by(aligner)}
+        if aligner:
+            aligner.load(progress)
         transcripts, clock = _transcripts(
             transcriber, clips, made_by, output, on_transcript or (lambda _: None), progress
         )
@@ -107,6 +122,29 @@ def evaluate(
         write_file(output / REPORT, json_text(report_json(found, by)) + "\n")
         write_file(output / PAGE, html_page(found, output, by))
     return found
+
+
+def _details(
+    speech: SpeechTask, aligner: Aligner | None, audio: Audio | Channels, result: Result
+) -> dict[str, Any]:
+    """Return why not to trust a transcript, and its words with their times where it is aligned."""
+    made = speech.transcription("", result)
+    reasons = []
+    for part in made.segments:
+        reasons += [f"{part.start:.2f} to {part.end:.2f} s: {each}" for each in part.suspicious]
+    words, notes = [], []
+    if aligner:
+        made = aligner.transcribed(made, audio)
+        words = [word_json(word) for word in made.words if word.start is not None]
+        notes = list(made.notes[len(result.notes) :])
+    return {"suspicious": reasons or None, "words": words or None, "notes": notes}
+
+
+def _aligned_by(aligner: Aligner | None) -> dict[str, Any]:
+    """Return what times of words depend on, in JSON types."""
+    if aligner is None:
+        return {}
+    return {"align": describe_run(aligner.bundle, aligner.graph.task, {}, {})}
 
 
 def _normalizer(name: str) -> Normalizer:

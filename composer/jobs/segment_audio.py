@@ -19,8 +19,8 @@ class SegmentAudio:
     A long clip is decoded as it is read, so that never more than a segment is in memory.
     """
 
-    def __init__(self, clip: Clip) -> None:
-        opened = clip.open("mix", KEPT)
+    def __init__(self, clip: Clip | Audio | Channels) -> None:
+        opened = clip.open("mix", KEPT) if isinstance(clip, Clip) else clip
         channels = opened.each if isinstance(opened, Channels | Recordings) else (opened,)
         self._channels = [_ChannelReader(each) for each in channels]
 

@@ -1,8 +1,10 @@
 """An evaluation's page and numbers, made of a few utterances by hand."""
 
+import base64
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.normalizers.open_asr import FILLERS, NAMES
 from composer.evaluation.page import html_page
+from composer.evaluation.report import report_json, report_text
 from composer.evaluation.timing import Clock, Speed
 from composer.evaluation.utterance import Utterance
 from composer.jobs.evaluate import run_clips
@@ -42,8 +45,51 @@ def evaluated(*pairs, failed=()):
 def test_nothing_that_data_says_is_markup(tmp_path):
     found = evaluated((f"{HOSTILE}.wav", f"a {HOSTILE}", f"b {HOSTILE}"), failed=[f"x{HOSTILE}"])
     text = html_page(found, tmp_path)
-    assert "<script" not in text
+    assert text.count("<script") == 1
+    assert "alert(1)" not in text.partition("<script>")[2]
     assert text.count("&lt;script&gt;") >= 6
+
+
+def test_the_page_allows_its_own_script_alone(tmp_path):
+    text = html_page(evaluated(("a.wav", "a", "a")), tmp_path)
+    (script,) = re.findall("<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall('http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
+    assert "{{" not in text
+    assert not re.search(r"https?://", text)
+
+
+def test_words_with_times_are_places_to_play_from(tmp_path):
+    words = [
+        {"word": "one", "start": 0.25, "end": 0.5},
+        {"word": "two,", "start": 0.5, "end": 1.0},
+        {"word": "unknown", "start": 1.0, "end": 1.5},
+    ]
+    clip = Utterance("a.wav#3", Path("a.wav"), "one two", offset=3.0)
+    made = replace(transcript("a.wav#3", "one & two, three"), words=words)
+    speed = Speed(1.0, 1.0, 1, (1,))
+    found = evaluate(Path("d"), MADE, [clip], {clip.id: made}, normalizer("none"), speed)
+    text = html_page(found, tmp_path)
+    assert (
+        '<span class="hypothesis"><button class="w" data-start="3.250" data-end="3.500">one'
+        '</button> &amp; <button class="w" data-start="3.500" data-end="4.000">two,</button> three'
+        "</span>" in text
+    )
+
+
+def test_suspicious_texts_are_counted(tmp_path):
+    clips = [Utterance(name, Path(name), "a b") for name in ("x.wav", "y.wav")]
+    odd = replace(transcript("x.wav", "a a a"), suspicious=["0.00 to 1.00 s: 'a' 9 times in a row"])
+    shown = {"x.wav": odd, "y.wav": transcript("y.wav", "a b")}
+    speed = Speed(1.0, 1.0, 1, (1,))
+    found = evaluate(Path("d"), MADE, clips, shown, normalizer("none"), speed)
+    assert report_json(found)["utterances"]["suspicious"] == 1
+    row = "suspicious           1   texts that are probably made up, in part or whole"
+    assert row in report_text(found).splitlines()
+    text = html_page(found, tmp_path)
+    assert "suspicious: 0.00 to 1.00 s: &#x27;a&#x27; 9 times in a row" in text
+    assert text.count("data-suspicious=") == 1
 
 
 def test_the_histogram_has_bars_as_high_as_their_counts(tmp_path):

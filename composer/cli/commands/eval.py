@@ -61,6 +61,11 @@ def command(
         Path | None,
         typer.Option(metavar="RESULTS", help="Compare with another evaluation's results.jsonl."),
     ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Give the words of the transcripts their times, by an "
+                     "aligner such as aligner-mini, to play from on the page."),
+    ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD", help="Give the rate by a field of the data's lines. May be "
@@ -96,6 +101,7 @@ def command(
             text_field=text,
             by=by or (),
             against=against,
+            align=align,
             folder=output,
             force=force,
             in_flight=speech.jobs,
