@@ -212,7 +212,7 @@ def test_an_item_has_words_and_logprobs_where_they_are_asked_for(bundles, pcm):
         client.send("input_audio_buffer.commit")
         done = client.until(f"{AUDIO}.completed")[-1]
         spoken = composer.read_audio(wav_bytes(pcm, "audio/pcm", 24_000))
-        (want,) = composer.transcribe(bundles[MODEL], [spoken], align=aligner)
+        (want,) = composer.transcribe(bundles[MODEL], [spoken], align=aligner, logprobs=True)
         assert done["words"] == [word_json(word) for word in want.words]
         assert "".join(each["token"] for each in done["logprobs"]) == done["transcript"]
         client.send("session.update", session={"include": []})
