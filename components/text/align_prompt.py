@@ -14,21 +14,25 @@ from composer.formats import tokenizer_bytes, tokenizer_file
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer
+from .japanese import NAME as JAPANESE
+from .japanese import japanese_words, require_japanese
 from .template import TemplateSlot, parse_template
 from .template_encoder import check_template, check_text
-from .units import AlignmentUnit, units, unsplit
+from .units import KANA, WITHOUT_SPACES, AlignmentUnit, first_of_script, units, units_of_words
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 SPEECH = "speech"
+KOREAN = "Korean"
 
 
 class AlignPrompt(Component, name="text.align_prompt"):
     """Make a forced aligner's prompt of audio rows and a text, each of whose words has two marks.
 
-    Words are split at white space, and an ideograph is one by itself; punctuation is left out.
+    Words are split at white space, and an ideograph is one by itself, but in Korean; those of
+    Japanese are nagisa's, of the extra `bundle-composer[japanese]`. Punctuation is left out.
     `ids` has the slot once for each row of `speech`, and `slots` marks these. `marks` are the
     positions at which the network says when a word begins and ends, two for each word, and `spans`
     says from where to where in the text each word stands, its punctuation included.
@@ -93,8 +97,10 @@ class AlignPrompt(Component, name="text.align_prompt"):
     def validate_text(cls, config: Any, port: str, text: str) -> None:
         if port == "language":
             require_language(config.languages, text)
+            if text == JAPANESE:
+                require_japanese()
         elif port == "words":
-            split_alignment_units(check_text(port, text))
+            require_words(check_text(port, text))
 
     @method(
         speech="N _",
@@ -104,7 +110,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
     )
     def __call__(self, speech: Any, words: str, language: str | None = None) -> dict[str, Any]:
         require_language(self.config.languages, language or "")
-        found = split_alignment_units(check_text("words", words))
+        found = split_alignment_units(check_text("words", words), language or "")
         text = self.start + "".join(unit.text + self.end for unit in found)
         try:
             ids = np.array(self.tokenizer.encode(text), np.int64)
@@ -128,15 +134,25 @@ def require_language(languages: list[str], language: str) -> None:
         )
 
 
-def split_alignment_units(text: str) -> list[AlignmentUnit]:
+def split_alignment_units(text: str, language: str) -> list[AlignmentUnit]:
     """Return the units of a text; raise R554 where there are none, or where they are not known."""
-    letter = unsplit(text)
+    require_words(text)
+    if language == JAPANESE:
+        return units_of_words(text, japanese_words(text))
+    letter = first_of_script(text, KANA)
+    if letter:
+        message = f"words in the script of {letter!r} are those of Japanese"
+        raise ComposerError(Problem("R554", message, hint=f"name the language: {JAPANESE}"))
+    return units(text, ideographs=language != KOREAN)
+
+
+def require_words(text: str) -> None:
+    """Raise R554 for a text without words, or of a script whose words nothing here separates."""
+    letter = first_of_script(text, WITHOUT_SPACES)
     if letter:
         message = f"words in the script of {letter!r} are separated by a dictionary alone"
-        hint = "Japanese, Korean, Thai, Lao, Khmer and Burmese are not aligned"
+        hint = "Thai, Lao, Khmer and Burmese are not aligned"
         raise ComposerError(Problem("R554", message, hint=hint))
-    found = units(text)
-    if not found:
+    if not units(text):
         message = "the text has no word to align: no letter and no number"
         raise ComposerError(Problem("R554", message, hint="give the words that are spoken"))
-    return found

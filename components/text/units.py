@@ -13,7 +13,8 @@ IDEOGRAPHS = (
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
     (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
-WITHOUT_SPACES = ("HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
+KANA = ("HIRAGANA", "KATAKANA")
+WITHOUT_SPACES = ("THAI", "LAO", "KHMER", "MYANMAR")
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class AlignmentUnit:
     end: int
 
 
-def units(text: str) -> list[AlignmentUnit]:
-    """Split a text at white space and around ideographs.
+def units(text: str, ideographs: bool = True) -> list[AlignmentUnit]:
+    """Split a text at white space and, if so asked, around ideographs.
 
     What is left out belongs to the unit before it, or to the next one where it follows white space.
     """
@@ -37,7 +38,7 @@ def units(text: str) -> list[AlignmentUnit]:
         if char.isspace():
             open_word = False
             continue
-        ideograph = is_ideograph(char)
+        ideograph = ideographs and is_ideograph(char)
         if not (ideograph or is_word_character(char)):
             touches = bool(found) and found[-1].end == at
             if touches and opened is None:
@@ -66,9 +67,28 @@ def is_word_character(char: str) -> bool:
     return char == "'" or unicodedata.category(char)[0] in "LN"
 
 
-def unsplit(text: str) -> str:
-    """Return the first letter of a script whose words nothing here separates, or nothing."""
+def units_of_words(text: str, words: list[tuple[str, int, int]]) -> list[AlignmentUnit]:
+    """Return the units of words that stand in a text from one place to another.
+
+    A word without anything that is spoken belongs to the unit before it, or to the first.
+    """
+    found: list[AlignmentUnit] = []
+    opened: int | None = None  # where what belongs to the first unit begins
+    for word, start, end in words:
+        spoken = "".join(filter(is_word_character, word))
+        if spoken:
+            found.append(AlignmentUnit(spoken, start if opened is None else opened, end))
+            opened = None
+        elif found and text[start:end].strip():
+            found[-1] = replace(found[-1], end=end)
+        elif opened is None and text[start:end].strip():
+            opened = start
+    return found
+
+
+def first_of_script(text: str, scripts: tuple[str, ...]) -> str:
+    """Return the first letter of some scripts, by the first word of its name; "" without one."""
     for char in text:
-        if unicodedata.name(char, "").partition(" ")[0] in WITHOUT_SPACES:
+        if unicodedata.name(char, "").partition(" ")[0] in scripts:
             return char
     return ""

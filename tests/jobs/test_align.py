@@ -86,7 +86,7 @@ def test_the_command_prints_what_the_job_gives(aligner, opened, clip, capsys):
     ("seconds", "given", "text"),
     [
         (3.375, {"text": "?!"}, "R554 the text has no word to align"),
-        (3.375, {"language": "ja"}, "R527 'Japanese' is not aligned by this model"),
+        (3.375, {"language": "ar"}, "R527 'Arabic' is not aligned by this model"),
         (4.5, {}, "R557 4.5 s of audio are aligned at once, and the times of qwen3-forced-aligner "
                   "end at 4 s"),
         (3.375, {"channel": "each"}, "R540 a text is aligned to one channel"),

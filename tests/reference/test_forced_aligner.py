@@ -174,7 +174,7 @@ def test_a_decoder_without_a_head_has_no_logits(pair: Pair, tmp_path: Path) -> N
     ("given", "text"),
     [
         ({"transcript": "..."}, "R554 the text has no word to align: no letter and no number"),
-        ({"transcript": "これ"}, "R554 words in the script of 'こ' are separated by a dictionary"),
+        ({"transcript": "これ"}, "R554 words in the script of 'こ' are those of Japanese"),
         ({"transcript": "a", "language": "Japanese"}, "R527 'Japanese' is not aligned by this"),
     ],
 )
