@@ -22,15 +22,19 @@ from typing import Any
 
 import composer
 from composer.comparison.divergence import answers, divergence
+from composer.comparison.divergence_plot import DivergencePoint, divergence_plot
+from composer.jobs.calibration import METHODS
 from composer.jobs.speech import speech_graph
 from composer.manifest.recipes import recipes
 from composer.runtime.bundle import Bundle
 from composer.runtime.opening import BundleOptions
 
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
+IMAGES = PAGE.parent / "images"
 BEGIN, END = "<!-- precision: scripts/bench precision --write -->", "<!-- precision ends -->"
 RECIPES = ("uniform-4", "ple-safe-4bit", "mixed-8-4", "uniform-8", "ple-safe-8bit", "int8")
 FEW_BITS = RECIPES[:3]  # of which rounding costs enough to calibrate it
+EVERY_WAY = "ple-safe-4bit"  # which is packed by every method
 NEAREST, STORED = "nearest", "as stored"
 DECODER = "decoder"
 MEASURED = 24  # clips on which the divergence is measured, of those that are short
@@ -67,8 +71,10 @@ def editions(bundle: Path, data: Path, calibrations: Path, done: set[Any]) -> It
             reference = answers(plain, graph.task, runs)
         wanted = [(STORED, STORED, None)]
         for recipe in RECIPES:
-            ways = methods if recipe in FEW_BITS else {NEAREST: None}
-            wanted += [(recipe, rounded, given) for rounded, given in ways.items()]
+            for rounded, given in methods.items():
+                usual = recipe in FEW_BITS and "gptq" in rounded
+                if rounded == NEAREST or usual or recipe == EVERY_WAY:
+                    wanted.append((recipe, rounded, given))
         for recipe, rounded, calibration in wanted:
             if (bundle.name, recipe, rounded) in done:
                 continue
@@ -123,7 +129,7 @@ def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, 
     text = scratch / "transcripts.txt"
     lines = (clips / "references.jsonl").read_text("utf-8").splitlines()
     text.write_text("\n".join(json.loads(line)["text"] for line in lines), "utf-8")
-    for method in ("gptq",):
+    for method in METHODS:
         yield f"{method} on the graph", composer.Calibration(found, method, task)
         yield f"{method} on text", composer.Calibration([text], method, task)
 
@@ -145,8 +151,24 @@ def table(found: list[Edition]) -> str:
                     f"| {each.bits:.2f} | {100 * each.wer:.2f} % "
                     f"| {100 * each.low:.2f} to {100 * each.high:.2f} | {each.divergence:.2g} |"
                 )
+        lines += ["", f"![Divergence over size](images/precision-{bundle}.svg)"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def draw(bundle: str, found: list[Edition]) -> str:
+    """Return the editions of a bundle as a picture, in a colour for each way of rounding."""
+    points = [
+        DivergencePoint(each.recipe, each.rounded, each.nbytes, each.divergence)
+        for each in found
+        if each.bundle == bundle and each.divergence
+    ]
+    best, least = [], float("inf")
+    for point in sorted(points, key=lambda each: (each.nbytes, each.divergence)):
+        if point.divergence < least:
+            best.append(point)
+            least = point.divergence
+    return divergence_plot(f"{bundle}: nats a token from as stored, by size", points, best)
 
 
 def write(text: str) -> None:
@@ -177,5 +199,7 @@ def main(arguments: list[str]) -> None:
     text = table(found)
     if given.write:
         write(text)
+        for bundle in {each.bundle for each in found}:
+            (IMAGES / f"precision-{bundle}.svg").write_text(draw(bundle, found), "utf-8")
     else:
         print(text)

@@ -38,7 +38,7 @@ from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
 from . import loader, packer
-from .calibration import WatchedDecoder
+from .calibration import CalibratedDecoder
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
@@ -60,7 +60,7 @@ class MlxLmConfig(ComponentConfig):
     head: bool = Field(True, description=HEAD)
 
 
-class LanguageModel(WatchedDecoder, Component, name="mlx.lm"):
+class LanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
     """Continue embeddings with a language model of mlx-lm.
 
     The space `embed` is the output of the model's embedding table, and the input of its

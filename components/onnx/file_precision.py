@@ -171,20 +171,27 @@ def _blocks(weight: np.ndarray, bits: int, size: int) -> tuple[np.ndarray, ...]:
 
 def _dynamic(onnx: Any, source: Path, recipe: Any) -> Any:
     quantization = import_module("onnxruntime.quantization")
-    kept = _kept(onnx.load(str(source), load_external_data=False), recipe)
+    given: Any = source
+    if recipe.keep:
+        given = onnx.load(str(source))  # whose nodes get names where they have none
+    kept = _kept(given, recipe) if recipe.keep else []
     with TemporaryDirectory(prefix="composer-") as folder:
         made = Path(folder) / "made.onnx"
         quantization.quantize_dynamic(
-            source, made, op_types_to_quantize=["MatMul"], per_channel=True,
+            given, made, op_types_to_quantize=["MatMul"], per_channel=True,
             weight_type=quantization.QuantType.QInt8, nodes_to_exclude=kept,
         )  # fmt: skip
         return onnx.load(str(made))
 
 
 def _kept(model: Any, recipe: Any) -> list[str]:
-    """Return the nodes that `keep` names, by their own names or those of their weights."""
+    """Return the nodes that `keep` names, by their own names or those of their weights.
+
+    Nodes without a name get one, by which they can be distinguished from each other.
+    """
     kept, used = [], set()
-    for node in model.graph.node:
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}_unnamed"
         for glob in recipe.keep:
             if any(fnmatchcase(name, glob) for name in (node.name, *node.input)):
                 kept.append(node.name)

@@ -46,6 +46,22 @@ def budget_table(found: Budget) -> Iterator[str]:
         yield "  " + " ".join(f"--precision {n}={p}" for n, p in pick.precision.items())
 
 
+def budget_plot(title: str, found: Budget) -> str:
+    """Return the choices as an SVG picture, in a colour for each component, and the best joined."""
+    from composer.comparison.divergence_plot import DivergencePoint, divergence_plot
+
+    points = [
+        DivergencePoint(c.precision, c.component, c.nbytes, c.divergence) for c in found.choices
+    ]
+    best = []
+    for each in found.pareto:
+        point = DivergencePoint(_names(each.precision), "together", each.nbytes, each.divergence)
+        best.append(point)
+        if len(each.precision) != 1:
+            points.append(point)
+    return divergence_plot(f"{title}: nats a token from as stored, by size", points, best)
+
+
 def _names(precision: Mapping[str, str]) -> str:
     return ", ".join(f"{n}={p}" for n, p in precision.items()) or "as stored"
 

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 OnInput = Callable[[np.ndarray], None]  # is called with rows float32 [N, K]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The ids [N] that a decoder answered, and what it was given, by the keywords of `replay`.
+
+    A plain text has no inputs: its ids are all there is.
+    """
+
+    ids: np.ndarray
+    inputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Layers that alone read what the norm or the layer `before` gives.
+
+    Its outputs can be divided by what their columns are multiplied by.
+    """
+
+    before: str
+    layers: tuple[str, ...]
+
+
+class LearntSteps(NamedTuple):
+    """The scales and biases of a packed layer, float32 [N, G]."""
+
+    scales: np.ndarray
+    biases: np.ndarray
+
+
 @runtime_checkable
 class Calibrated(Protocol):
-    """A component whose linear layers can be watched while it runs.
+    """A component whose linear layers can be watched, and learn, while it reads answers.
 
     Its methods are called on the backend's own thread, and name layers as a recipe does.
     """
@@ -24,5 +54,23 @@ class Calibrated(Protocol):
     def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
         """Pass on what goes into layers while the context lasts."""
 
-    def read_text(self, text: str) -> None:
-        """Run plain text through the model, with no adapter on."""
+    def folds(self) -> Sequence[Fold]:
+        """Return where a scale can move; what an adapter reads or changes is left out."""
+
+    def texts(self, text: str) -> list[Answer]:
+        """Return a plain text in windows, which are read with no adapter on."""
+
+    def read(self, answer: Answer) -> np.ndarray:
+        """Return the logits float32 [N, V] before each id of an answer, read all at once."""
+
+    def distill(
+        self,
+        answers: Sequence[Answer],
+        logits: Sequence[np.ndarray],
+        dtypes: Mapping[str, str],
+        seed: int,
+    ) -> Mapping[str, LearntSteps]:
+        """Return scales and biases of packed layers with which the logits are nearest to these.
+
+        `dtypes` are what they are rounded to when they are stored, by path. Codes stay as they are.
+        """

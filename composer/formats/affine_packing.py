@@ -21,11 +21,26 @@ def quantize(
     Scales and biases are rounded to a dtype, that of what is stored. A group's number of largest
     magnitude is a multiple of its scale, so that it and zero are exact before that rounding.
     """
+    codes, scales, biases = round_to_codes(rows, scheme, dtype)
+    return pack_codes(codes, scheme.bits), scales, biases
+
+
+def round_to_codes(
+    rows: np.ndarray, scheme: Scheme, dtype: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `quantize` does, with the codes uint8 [N, G, size] one by one."""
     groups = rows.astype(np.float32, copy=False).reshape(len(rows), -1, scheme.group_size)
     scales, biases = steps(groups, scheme.bits)
     codes = np.rint((groups - biases[..., None]) / scales[..., None])
     codes = np.clip(codes, 0, 2**scheme.bits - 1).astype(np.uint8)
-    return pack_codes(codes, scheme.bits), rounded(scales, dtype), rounded(biases, dtype)
+    return codes, rounded(scales, dtype), rounded(biases, dtype)
+
+
+def round_rows(rows: np.ndarray, scheme: Scheme, dtype: str) -> np.ndarray:
+    """Return rows [N, K] as they are read once they are packed."""
+    codes, scales, biases = round_to_codes(rows, scheme, dtype)
+    found: np.ndarray = (codes * scales[..., None] + biases[..., None]).reshape(rows.shape)
+    return found
 
 
 def steps(groups: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ class Packing:
 
     `weights` is the folder or the file that holds them, or `files` are, where they are no model of
     one folder; `groups` are all its weights as they are then stored. The `config` may not be there
-    yet. `metadata` goes into the headers. `packs` pack the modules of these names in their own way.
+    yet. `metadata` goes into the headers. `packs` pack the modules of these names in their own way,
+    and `changed` are the new bytes of other tensors.
     """
 
     weights: Location
@@ -61,3 +62,4 @@ class Packing:
     files: tuple[Location, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     packs: Mapping[str, Pack] = field(default_factory=dict)
+    changed: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,32 +1,38 @@
-"""Calibrate the packing of a bundle's modules on what they see when it runs."""
+"""Calibrate the packing of a bundle's decoder on what its layers see when it runs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from composer.comparison.prompts import Prompts, read_prompts
+from composer.comparison.answers import read_answers
 from composer.core import registry
-from composer.core.calibration import Calibrated, OnInput
+from composer.core.calibration import Answer, Calibrated
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.packing import FileConversion, ModuleToPack, Pack, Packing
+from composer.formats.packing import FileConversion, Packing
 from composer.graph.checked import Checked
 from composer.graph.graph import CheckedComponent
 from composer.jobs.speech import audio_input, speech_graph
 from composer.jobs.transcribe import expand_folders
-from composer.quantization.gptq import Gptq
-from composer.quantization.hessians import Hessians
+from composer.quantization.awq import awq
+from composer.quantization.dwq import dwq
+from composer.quantization.gptq import gptq
+from composer.quantization.samples import Samples
 from composer.runtime.bundle import Bundle
 from composer.runtime.opening import BundleOptions
 
-METHODS = ("gptq",)
 TEXT = ".txt"
+DEFAULT = "gptq"
+METHODS: Mapping[str, Callable[[Samples, Samples, Packing, int], Packing]] = {
+    "gptq": gptq,
+    "awq": awq,
+    "dwq": dwq,
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,12 @@ class Calibration:
     """What packing is calibrated on, and by which method.
 
     `sources` are clips, folders of clips, and files of plain text; `task` is the one that is run on
-    clips, with `inputs`. A text runs through the decoder alone.
+    clips, with `inputs`. A text runs through the decoder alone. `seed` decides the order in which
+    a method that learns goes through them.
     """
 
     sources: Sequence[str | Path]
-    method: str = METHODS[0]
+    method: str = DEFAULT
     task: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -59,48 +66,58 @@ class Calibration:
         others = [str(each) for each in self.sources if Path(each).suffix != TEXT]
         return [str(clip) for clip in expand_folders(others)]
 
-    def described(self, packs: Mapping[str, Mapping[str, Pack]]) -> dict[str, Any]:
+    def described(self, packings: Mapping[str, Packing]) -> dict[str, Any]:
         """Return what the packing depends on, in JSON's types."""
         samples = []
         for path in (*map(Path, self.clips), *self.texts):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             samples.append({"file": path.name, "sha256": digest})
-        modules = {name: sorted(found) for name, found in packs.items()}
+        modules = {name: sorted(packing.packs) for name, packing in packings.items()}
         return {"method": self.method, "seed": self.seed, "samples": samples, "modules": modules}
 
 
 @contextmanager
-def calibrated_packs(
+def calibrated_packings(
     options: BundleOptions, checked: Checked, calibration: Calibration
-) -> Iterator[dict[str, dict[str, Pack]]]:
-    """Open a bundle as it is stored, and yield how its modules are packed by what they see.
+) -> Iterator[dict[str, Packing]]:
+    """Open a bundle as it is stored, and yield how its decoders are packed by what they see.
 
-    They are by component and by name. `checked` is the bundle with its recipes. What each module
-    sees is collected when it is packed, so the bundle runs meanwhile.
+    `checked` is the bundle with its recipes. What a layer sees may be collected only when it is
+    packed, so the bundle stays open meanwhile.
     """
-    watchable = dict(_watchable(checked))
-    if not watchable:
+    backends = dict(_calibrated(checked))
+    if not backends:
         raise ComposerError(Problem("R597", "no component with a recipe can be watched"))
+    placed = replace(options, backends={**options.backends, **backends})
     recipes = [n for n, k in checked.components.items() if k.spec.recipe is not None]
-    backends = {**options.backends, **watchable}
     asked = {**options.precision, **dict.fromkeys(recipes, "stored")}
-    with replace(options, precision=asked, backends=backends).open() as bundle:
-        samples = _read_samples(bundle, calibration)
+    packed = replace(placed, precision={**options.precision, **_recipes(checked, recipes)})
+    with (
+        replace(placed, precision=asked).open() as bundle,
+        packed.open() as student,
+    ):
+        answers = _read_answers(bundle, calibration, backends)
+        method = METHODS[calibration.method]
         found = {}
-        for name in watchable:
+        for name in backends:
             facts = checked.components[name].facts
             assert facts
-            found[name] = _packs(samples, name, facts.packing)
+            samples = Samples(bundle, name, answers[name])
+            taught = Samples(student, name, answers[name])
+            found[name] = method(samples, taught, facts.packing, calibration.seed)
         yield found
 
 
-def _watchable(checked: Checked) -> Iterator[tuple[str, str]]:
-    """Yield the components that are packed and can be watched, and the backends that do."""
+def _recipes(checked: Checked, names: Sequence[str]) -> dict[str, Any]:
+    return {name: checked.components[name].spec.recipe for name in names}
+
+
+def _calibrated(checked: Checked) -> Iterator[tuple[str, str]]:
+    """Yield the components that are packed and can be watched, and the backends on which."""
     for name, known in checked.components.items():
-        if known.facts is None or not known.facts.packing:
-            continue
-        if isinstance(known.facts.packing, FileConversion):
+        packing = known.facts.packing if known.facts else None
+        if not packing or isinstance(packing, FileConversion):
             continue
         for backend, kind in _kinds(known).items():
             if issubclass(registry.component(kind), Calibrated):
@@ -115,39 +132,28 @@ def _kinds(known: CheckedComponent) -> Mapping[str, str]:
     return {known.backend: known.cls.name}
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """What a bundle is run on to be watched."""
-
-    bundle: Bundle
-    prompts: Prompts | None
-    texts: tuple[str, ...]
-
-    def run(self, name: str, layers: Mapping[str, OnInput]) -> None:
-        """Run everything once while the layers of a component are watched."""
-        component: Any = self.bundle.component(name)
-        watched = component.watch(layers)
-        self.bundle.call(name, watched.__enter__)
-        try:
-            if self.prompts:
-                for prompt in self.prompts.prompts:
-                    self.prompts.replay(self.bundle, prompt)
-            for text in self.texts:
-                self.bundle.call(name, component.read_text, text)
-        finally:
-            self.bundle.call(name, watched.__exit__, None, None, None)
-
-
-def _read_samples(bundle: Bundle, calibration: Calibration) -> _Samples:
-    clips, prompts = calibration.clips, None
-    if not clips and not calibration.texts:
+def _read_answers(
+    bundle: Bundle, calibration: Calibration, names: Mapping[str, str]
+) -> dict[str, list[Answer]]:
+    """Return what each component reads: what it was given for the clips, and the texts."""
+    clips, texts = calibration.clips, [_text(path) for path in calibration.texts]
+    if not clips and not texts:
         raise ComposerError(Problem("R540", "no clip is given to calibrate on"))
+    found: dict[str, list[Answer]] = {name: [] for name in names}
     if clips:
         graph = speech_graph(bundle, calibration.task)
         audio = audio_input(graph)
         runs = [{**calibration.inputs, audio: clip} for clip in clips]
-        prompts = read_prompts(bundle, graph.task, runs)
-    return _Samples(bundle, prompts, tuple(map(_text, calibration.texts)))
+        decoder, answers = read_answers(bundle, graph.task, runs)
+        found.setdefault(decoder, []).extend(answers)
+    for name in names:
+        for text in texts:
+            found[name] += Samples(bundle, name, ()).call("texts", text)
+    for name, answers in found.items():
+        if not answers:
+            message = f"nothing that is given to calibrate on runs through {name}"
+            raise ComposerError(Problem("R597", message))
+    return found
 
 
 def _text(path: Path) -> str:
@@ -155,16 +161,3 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ComposerError(Problem("R542", f"cannot be read: {error}", Place(str(path)))) from None
-
-
-def _packs(samples: _Samples, name: str, packing: Packing) -> dict[str, Pack]:
-    """Return how the modules of a component are packed, of those that can be watched."""
-    component: Any = samples.bundle.component(name)
-    widths = samples.bundle.call(name, component.input_widths)
-    modules: list[ModuleToPack] = []
-    for module in packing.modules:
-        if module.path in widths and module.scheme.mode == "affine":
-            modules.append(module)
-    columns = {module.path: widths[module.path] for module in modules}
-    gptq = Gptq(Hessians(partial(samples.run, name), columns))
-    return {module.name: gptq.pack(module, packing.pack) for module in modules}

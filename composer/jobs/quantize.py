@@ -12,7 +12,7 @@ from composer.core.new_folder import new_folder, require_new
 from composer.core.suggest import listed
 from composer.core.weight_group import WeightGroup
 from composer.graph.checked import Checked
-from composer.jobs.calibration import Calibration, calibrated_packs
+from composer.jobs.calibration import Calibration, calibrated_packings
 from composer.jobs.lock import lock
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
 from composer.manifest.recipes import PrecisionRequest
@@ -69,11 +69,11 @@ def quantize(
         ready.fetch()
         checked = ready.checked
         _require_recipes(checked, asked)
-        packs, described = {}, None
+        packings, described = {}, None
         if calibration:
-            packs = stack.enter_context(calibrated_packs(options, checked, calibration))
-            described = calibration.described(packs)
-        planned = plan_bundle(checked, shard, packs)
+            packings = stack.enter_context(calibrated_packings(options, checked, calibration))
+            described = calibration.described(packings)
+        planned = plan_bundle(checked, shard, packings)
         count = 0
 
         def done() -> None:

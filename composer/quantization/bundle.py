@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from composer.core.new_folder import require_room
 from composer.core.quantization_recipe import QuantizationRecipe, precision_json
 from composer.core.weight_group import WeightGroup
 from composer.formats import Headers
-from composer.formats.packing import FileConversion, Pack, Packing
+from composer.formats.packing import FileConversion, Packing
 from composer.graph.checked import Checked
 from composer.graph.files import component_files
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
@@ -62,24 +62,24 @@ class QuantizedBundle:
 
 
 def plan_bundle(
-    checked: Checked, shard: int, packs: Mapping[str, Mapping[str, Pack]] | None = None
+    checked: Checked, shard: int, calibrated: Mapping[str, Packing] | None = None
 ) -> QuantizedBundle:
     """Plan the bundle in which each component with a recipe is stored as that says.
 
-    `packs` are ways of packing of their own, by component and by the name of a module.
+    `calibrated` are packings that stand for a component's own.
     """
     packings: dict[str, list[Packing]] = {}
     recipes, conversions = {}, {}
     for name, known in checked.components.items():
         packing = known.facts.packing if known.facts else None
+        packing = (calibrated or {}).get(name, packing)
         if not packing:
             continue
         recipes[name] = known.spec.precision
         if isinstance(packing, FileConversion):
             conversions[name] = packing
         else:
-            own = replace(packing, packs=(packs or {}).get(name, {}))
-            packings.setdefault(str(packing.config), []).append(own)
+            packings.setdefault(str(packing.config), []).append(packing)
     headers = Headers()
     rewrites = tuple(plan_rewrite(found, headers, shard) for found in packings.values())
     copies = _copies(checked, rewrites, conversions.values())

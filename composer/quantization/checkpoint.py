@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from composer.core.location import Location
 from composer.formats.headers import Headers
 from composer.formats.packing import ModuleToPack, Pack, Packing
-from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor, TensorIndex
 from composer.formats.safetensors_writer import NewTensor, SafetensorsWriter
+from composer.quantization.config import with_quantization
 
 PIECE = 32_000_000  # bytes that are read at once
 SHARD = 5_000_000_000  # bytes of a file, unless one module takes more
@@ -24,12 +24,16 @@ SHARD = 5_000_000_000  # bytes of a file, unless one module takes more
 
 @dataclass(frozen=True)
 class TensorRewrite:
-    """A stored tensor and the tensors that are made of it: itself, or those of a packed module."""
+    """A stored tensor and the tensors that are made of it: itself, or those of a packed module.
+
+    What is `changed` has new bytes.
+    """
 
     tensor: Tensor
     made: tuple[NewTensor, ...]
     module: ModuleToPack | None = None
     pack: Pack | None = None
+    changed: bytes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +81,7 @@ def plan_rewrite(packings: Iterable[Packing], headers: Headers, shard: int = SHA
     modules = [module for each in packings for module in each.modules]
     sharded = len(by_place) == 1 and not next(iter(by_place)).inside.endswith(".safetensors")
     files = _in_shards(entries, shard) if sharded else _by_file(entries)
-    config = _with_quantization(config, modules)
+    config = with_quantization(config, modules)
     return Rewrite(first.config, files, config, first.metadata, sharded and len(files) > 1)
 
 
@@ -85,8 +89,10 @@ def _entries(stored: TensorIndex, packings: Iterable[Packing]) -> Iterator[Tenso
     """Yield what becomes of each tensor."""
     by_tensor: dict[str, list[tuple[ModuleToPack, Pack]]] = {}
     dropped: set[str] = set()
+    changed: dict[str, bytes] = {}
     for each in packings:
         dropped |= each.dropped
+        changed |= each.changed
         for module in each.modules:
             pack = each.packs.get(module.name, each.pack)
             by_tensor.setdefault(module.stored, []).append((module, pack))
@@ -95,7 +101,8 @@ def _entries(stored: TensorIndex, packings: Iterable[Packing]) -> Iterator[Tenso
             for module, pack in by_tensor[name]:
                 yield _packed(tensor, module, pack)
         elif name not in dropped:
-            yield TensorRewrite(tensor, (NewTensor(name, tensor.dtype, tensor.shape),))
+            made = (NewTensor(name, tensor.dtype, tensor.shape),)
+            yield TensorRewrite(tensor, made, changed=changed.get(name))
 
 
 def _by_file(entries: Iterable[TensorRewrite]) -> dict[str, tuple[TensorRewrite, ...]]:
@@ -139,27 +146,6 @@ def _in_shards(entries: list[TensorRewrite], shard: int) -> dict[str, tuple[Tens
     return {f"model-{number:05}-of-{count}.safetensors": tuple(part) for number, part in named}
 
 
-def _with_quantization(config: Mapping[str, Any], modules: list[ModuleToPack]) -> dict[str, Any]:
-    """Return the config with a quantization as mlx-lm reads it: a default, and what differs.
-
-    Where another part of the checkpoint has one already, modules are added to it.
-    """
-    counts: dict[Scheme, int] = {}
-    for module in modules:
-        counts[module.scheme] = counts.get(module.scheme, 0) + 1
-    default = max(counts, key=lambda scheme: counts[scheme])
-    stored = config.get("quantization")
-    table: dict[str, Any] = dict(stored) if stored else _plain(default)
-    for module in modules:
-        if stored or module.scheme != default:
-            table[module.key] = _plain(module.scheme)
-    return {**config, "quantization": table}
-
-
-def _plain(scheme: Scheme) -> dict[str, Any]:
-    return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
-
-
 def write_checkpoint(planned: Rewrite, folder: Path, done: Callable[[], None]) -> dict[str, Any]:
     """Write the files of a checkpoint and its config; return where each tensor comes from.
 
@@ -194,8 +180,14 @@ def _write_index(planned: Rewrite, folder: Path) -> None:
 
 def _origin(entry: TensorRewrite, digest: str) -> dict[str, Any]:
     stored = entry.tensor
-    origin = {"from": str(stored.file), "tensor": stored.name, "stored": stored.dtype}
+    origin: dict[str, Any] = {
+        "from": str(stored.file),
+        "tensor": stored.name,
+        "stored": stored.dtype,
+    }
     origin["sha256"] = digest
+    if entry.changed is not None:
+        origin["scaled"] = True
     return {**origin, "packed": entry.module.scheme.title} if entry.module else origin
 
 
@@ -207,6 +199,8 @@ def _write(entry: TensorRewrite, writer: SafetensorsWriter) -> str:
         file = stack.enter_context(entry.tensor.file.path.open("rb", buffering=0))
         for data in _pieces(entry, file):
             digest.update(data)
+            if entry.changed is not None:
+                continue
             if module is None or entry.pack is None:
                 writer.write(entry.made[0].name, data)
             else:
@@ -214,6 +208,8 @@ def _write(entry: TensorRewrite, writer: SafetensorsWriter) -> str:
                 parts = entry.pack(data, tensor.dtype, tensor.shape[-1], module.scheme)
                 for each, part in zip(entry.made, parts, strict=True):
                     writer.write(each.name, part)
+    if entry.changed is not None:
+        writer.write(entry.made[0].name, entry.changed)
     return digest.hexdigest()
 
 

@@ -6,7 +6,7 @@ columns as they are when their turn comes. Columns keep their order, as the pack
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from composer.formats.affine_packing import (
     steps,
     stored_parts,
 )
-from composer.formats.packing import ModuleToPack, Pack
+from composer.formats.packing import ModuleToPack, Pack, Packing
 from composer.formats.quantization import Scheme
 from composer.quantization.hessians import Hessians
+from composer.quantization.samples import Samples
 
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, which is added to it
 
@@ -64,6 +65,14 @@ def quantize(
         all_scales.append(kept_scale)
         all_biases.append(kept_bias)
     return codes.T, np.stack(all_scales, axis=1), np.stack(all_biases, axis=1)
+
+
+def gptq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Packing:
+    """Return a packing whose modules are rounded by what they see."""
+    modules = samples.modules(packing)
+    columns = {module.path: tensor.shape[-1] for module, tensor in modules.items()}
+    packs = Gptq(Hessians(samples.watch, columns))
+    return replace(packing, packs={m.name: packs.pack(m, packing.pack) for m in modules})
 
 
 @dataclass

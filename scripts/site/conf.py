@@ -36,6 +36,7 @@ CONTENTS = {
         "docs/checkpoints",
         "docs/security",
         "docs/benchmarks",
+        "docs/precision",
         "docs/decisions/README",
         "bundles/mega-asr-mini/README",
         "bundles/elderwise-mini/README",

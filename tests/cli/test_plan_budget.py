@@ -26,6 +26,12 @@ def test_what_was_measured_is_a_table():
         "fits into 10 kB: lm=int8, 0.0001 nats\n"
         "  --precision lm=int8"
     )
+    drawn = budget_table.budget_plot(
+        "tiny", Budget(10_000, 32_000, choices, (PrecisionPlan({}, 32_000, 0, True), pick), pick)
+    )
+    assert "<title>tiny: nats a token from as stored, by size</title>" in drawn
+    for label in ("int8", "float16", "as stored"):
+        assert f">{label}</text>" in drawn
     nothing = Budget(10, 32_000, choices, (pick,), None)
     assert list(budget_table.budget_table(nothing))[-1] == "nothing that was tried fits into 10 B"
 
@@ -34,7 +40,8 @@ def test_what_was_measured_is_a_table():
     ("arguments", "message"),
     [
         (["--budget", "much"], "a size is a number and kB, MB or GB, not 'much'"),
-        (["--apply", "small"], "clips, --try and --apply belong to --budget"),
+        (["--apply", "small"], "clips, --try, --apply and --svg belong to --budget"),
+        (["--svg", "x.svg"], "clips, --try, --apply and --svg belong to --budget"),
         (["--budget", "3GB", "--try", "int9"], "'int9' is neither a dtype nor a recipe"),
     ],
 )

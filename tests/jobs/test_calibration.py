@@ -1,25 +1,31 @@
 """Bundles whose packing is calibrated on what their modules see."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+import torch
 
 import composer
+from composer.comparison.answers import read_answers
 from composer.comparison.divergence import answers, divergence
-from composer.comparison.prompts import read_prompts
+from composer.components.mlx.calibration import CalibratedDecoder
+from composer.core.calibration import Answer
 from composer.core.errors import ComposerError
 from composer.core.quantization_recipe import QuantizationRecipe
 from composer.jobs.calibration import Calibration
+from composer.quantization.samples import Samples
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
+from tests.components.mlx_lm.models import IDS, ROWS, save, torch_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MINI = shipped_folder("bundles") / "elderwise-mini"
-CLIPS = tuple(sorted((MINI / "clips").glob("*.flac"))[:3])
-OTHERS = sorted((MINI / "clips").glob("*.flac"))[3:6]
+CLIPS = tuple(sorted((MINI / "clips").glob("*.flac"))[:2])
+OTHERS = sorted((MINI / "clips").glob("*.flac"))[3:5]
 DECODER = Path("repo/decoder")
 THREE = {"decoder": QuantizationRecipe(3, 32, name="three")}
 
@@ -44,6 +50,7 @@ def gptq(tmp_path_factory):
     return quantized(tmp_path_factory.mktemp("gptq") / "new", sources=CLIPS)
 
 
+@pytest.mark.slow
 def test_on_the_graph_it_is_nearer_than_rounding_and_than_text(gptq, tmp_path):
     text = tmp_path / "text.txt"
     lines = (MINI / "clips" / "references.jsonl").read_text().splitlines()
@@ -76,6 +83,7 @@ def _logits(lm, ids):
     return np.array(lm.logits(lm.embed(ids), lm.per_layer(ids)))
 
 
+@pytest.mark.slow
 def test_every_file_of_it_is_the_same_again(gptq, tmp_path):
     again = quantized(tmp_path / "new", sources=CLIPS)
     for path in (gptq / DECODER).iterdir():
@@ -89,51 +97,57 @@ def test_it_says_what_it_was_calibrated_on(gptq):
     assert all(len(each["sha256"]) == 64 for each in notes["samples"])
     assert len(notes["modules"]["decoder"]) == 38
     manifest = composer.check(gptq).bundle.manifest
-    assert manifest.provenance[-1].how == "quantized: three, by gptq on 3 files"
+    assert manifest.provenance[-1].how == "quantized: three, by gptq on 2 files"
+
+
+def rows_seen(bundle, answer, paths):
+    """Return what goes into some layers of the decoder while it reads an answer."""
+    seen = {path: [] for path in paths}
+    Samples(bundle, "decoder", [answer]).watch({path: seen[path].append for path in paths})
+    return [np.concatenate(seen[path]) for path in paths]
 
 
 def test_the_adapter_and_the_soft_rows_are_in_what_is_seen():
+    paths = ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj")
     with BundleOptions(MINI, backends={"decoder": "mlx"}).open() as bundle:
-        prompts = read_prompts(bundle, "transcribe", [{"audio": str(CLIPS[0])}])
-        (prompt,) = prompts.prompts
+        name, (answer,) = read_answers(bundle, "transcribe", [{"audio": str(CLIPS[0])}])
+        assert (name, answer.inputs["adapters"]) == ("decoder", ("speech",))
+        first, second = rows_seen(bundle, answer, paths)
+        embeds = answer.inputs["embeds"]
+        assert len(first) == len(embeds) + len(answer.ids) - 1
         lm = bundle.component("decoder")
-        seen = {path: [] for path in ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj")}
-        watched = lm.watch({path: rows.append for path, rows in seen.items()})
-        bundle.call("decoder", watched.__enter__)
-        prompts.replay(bundle, prompt)
-        bundle.call("decoder", watched.__exit__, None, None, None)
-        rows = {path: np.concatenate(each) for path, each in seen.items()}
-        embeds = prompt.values["embeds"]
         norm = np.array(lm.model.model.layers[0].input_layernorm.weight.astype(mx.float32))
         wanted = embeds / np.sqrt(np.square(embeds).mean(1, keepdims=True) + 1e-6) * norm
-        first = rows["layers.0.self_attn.q_proj"]
         np.testing.assert_allclose(first[: len(embeds)], wanted, atol=1e-4)
-        assert len(first) == len(embeds) + len(prompt.values["answer.ids"])
         # The second layer reads what the adapter makes of the first.
-        bundle.call("decoder", lm.adapters.switch, ())
-        plain = []
-        watched = lm.watch({"layers.1.mlp.down_proj": plain.append})
-        bundle.call("decoder", watched.__enter__)
-        bundle.call("decoder", lambda: np.array(_call(lm, prompt)))
-        bundle.call("decoder", watched.__exit__, None, None, None)
-        with_adapter = rows["layers.1.mlp.down_proj"][: len(embeds)]
-        assert abs(with_adapter - plain[0]).max() > 0.1 * abs(plain[0]).max()
+        plain = replace(answer, inputs={**answer.inputs, "adapters": ()})
+        (without,) = rows_seen(bundle, plain, paths[1:])
+        assert abs(second - without).max() > 0.1 * abs(without).max()
 
 
-def _call(lm, prompt):
-    embeds, per_layer = (mx.array(prompt.values[name]) for name in ("embeds", "per_layer"))
-    return lm.logits(embeds, per_layer)
-
-
-def test_clips_that_are_cut_give_a_prompt_for_each_piece(tmp_path):
+def test_clips_that_are_cut_give_an_answer_for_each_piece():
     audio = [composer.read_audio(clip) for clip in (*CLIPS, *OTHERS)]
-    rate = audio[0].rate
     samples = np.concatenate([np.asarray(each.samples).reshape(-1) for each in audio])
     with BundleOptions(MINI).open() as bundle:
-        found = read_prompts(bundle, "transcribe", [{"audio": (samples, rate)}]).prompts
+        _, found = read_answers(bundle, "transcribe", [{"audio": (samples, audio[0].rate)}])
     assert len(found) > 1
-    for prompt in found:
-        assert len(prompt.values["embeds"]) == len(prompt.values["per_layer"])
+    for answer in found:
+        assert len(answer.inputs["embeds"]) == len(answer.inputs["per_layer"])
+
+
+@pytest.mark.slow
+def test_dwq_is_nearer_than_rounding_by_its_scales_and_biases(tmp_path):
+    nearest = quantized(tmp_path / "nearest")
+    learnt = quantized(tmp_path / "dwq", sources=CLIPS, method="dwq")
+    assert far(learnt, OTHERS) < far(nearest, OTHERS)
+    files = [mx.load(str(each / DECODER / "model.safetensors")) for each in (nearest, learnt)]
+    assert files[0].keys() == files[1].keys()
+    for name, value in files[0].items():
+        assert value.dtype == files[1][name].dtype
+        if not name.endswith((".scales", ".biases")):
+            assert mx.array_equal(value, files[1][name])
+    name = "language_model.model.layers.0.mlp.up_proj.scales"
+    assert not mx.array_equal(files[0][name], files[1][name])
 
 
 @pytest.mark.parametrize(
@@ -162,3 +176,65 @@ def test_what_nothing_watches_is_refused(tmp_path):
             precision={"encoder": "int8"},
             calibration=Calibration(CLIPS),
         )
+
+
+TINY = """\
+composer: 1
+name: tiny
+sources: {repo: ./repo}
+components: {decoder: {use: mlx.lm, weights: repo/lm}}
+inputs: {ids: ids}
+graph:
+  words: {run: decoder.embed, with: {ids: $ids}}
+  logits: {run: decoder.logits, with: {embeds: $words}}
+outputs: {logits: $logits}
+"""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_awq_moves_scales_into_norms_and_matrices_before(tmp_path, monkeypatch, dtype):
+    """With 8 bits the numbers stay, though norms and columns are others."""
+    model = torch_model()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "layernorm" in name:
+                value[::9] *= 8  # columns that matter more
+    save(model, tmp_path / "repo" / "lm", dtype)
+    (tmp_path / "bundle.yaml").write_text(TINY)
+    text = tmp_path / "text.txt"
+    text.write_text("anything")
+    ids = np.random.default_rng(3).integers(3, ROWS, 200)
+    monkeypatch.setattr(CalibratedDecoder, "texts", lambda self, text: [Answer(ids)])
+    asked = {"decoder": QuantizationRecipe(8, 32, name="eight")}
+    made = {}
+    for name, calibration in (("nearest", None), ("awq", Calibration((text,), "awq"))):
+        composer.quantize(tmp_path, tmp_path / name, precision=asked, calibration=calibration)
+        made[name] = mx.load(str(tmp_path / name / "repo" / "lm" / "model.safetensors"))
+    notes = json.loads((tmp_path / "awq" / "quantization.json").read_text())
+    tensors = notes["tensors"]["repo/lm"]
+    scaled = [name for name, origin in tensors.items() if origin.get("scaled")]
+    assert scaled == [name for name in tensors if "layernorm" in name]
+    for name in scaled:
+        assert made["awq"][name].dtype == made["nearest"][name].dtype
+    assert any((made["awq"][name] != made["nearest"][name]).any() for name in scaled)
+    given = {"precision": {"decoder": "float32"}}
+    found = {}
+    for name in ("", "nearest", "awq"):
+        with composer.load(tmp_path / name / "bundle.yaml", **given) as bundle:
+            found[name] = bundle.run(ids=IDS).outputs["logits"]
+    errors = {name: abs(found[name] - found[""]).max() for name in made}
+    assert errors["awq"] < 0.06 * abs(found[""]).max()
+    if dtype == torch.float32:  # whose scales and biases are stored exactly
+        assert errors["awq"] < errors["nearest"]
+
+
+def test_awq_moves_nothing_that_an_adapter_reads(tmp_path):
+    made = quantized(tmp_path / "awq", sources=CLIPS[:1], method="awq")
+    notes = json.loads((made / "quantization.json").read_text())
+    tensors = notes["tensors"]["repo/decoder"]
+    assert not [name for name, origin in tensors.items() if origin.get("scaled")]
+    nearest = mx.load(str(quantized(tmp_path / "nearest") / DECODER / "model.safetensors"))
+    found = mx.load(str(made / DECODER / "model.safetensors"))
+    name = "language_model.model.layers.0.self_attn.{}_proj.weight"
+    assert mx.array_equal(found[name.format("q")], nearest[name.format("q")])
+    assert not mx.array_equal(found[name.format("v")], nearest[name.format("v")])

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 import composer
 from composer.components.onnx import file_precision
+from composer.core.errors import ComposerError
 from composer.core.quantization_recipe import QuantizationRecipe as Quantization
 from composer.core.quantization_recipe import QuantizationRule
 from composer.core.weight_group import bits_per_weight
@@ -99,6 +100,66 @@ def test_nodes_under_keep_stay(tower, tmp_path):
     kinds = {node.op_type for node in model.graph.node if "layers.0/" in node.name}
     assert "MatMulNBits" not in kinds
     assert sum(node.op_type == "MatMulNBits" for node in model.graph.node) > 10
+
+
+@pytest.mark.parametrize("mode", ["affine", "dynamic"])
+def test_keep_names_one_of_the_nodes_without_names(tower, tmp_path, mode):
+    """By its weight; the others are packed."""
+    model = onnx.load(tower / "repo/tower.onnx")
+    for node in model.graph.node:
+        node.ClearField("name")
+    onnx.save(model, tmp_path / "bare.onnx")
+    constants = {each.name for each in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+    recipe = Quantization(8, 64, keep=(products[3].input[1],), mode=mode)
+    file_precision.convert(tmp_path / "bare.onnx", tmp_path / "new.onnx", recipe)
+    made = onnx.load(tmp_path / "new.onnx")
+    left = [n.input[1] for n in made.graph.node if n.op_type == "MatMul"]
+    assert [name for name in left if name in constants] == [products[3].input[1]]
+    packed = sum(n.op_type in ("MatMulNBits", "MatMulInteger") for n in made.graph.node)
+    assert packed >= len(products) - 1
+
+
+def external(tower, folder):
+    """Write the tower's bundle with its constants in a file beside the graph."""
+    shutil.copytree(tower, folder)
+    model = onnx.load(folder / "repo/tower.onnx")
+    (folder / "repo/tower.onnx").unlink()
+    onnx.save(
+        model, folder / "repo/tower.onnx", save_as_external_data=True, location="tower.data",
+        size_threshold=1000,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["float16", EIGHT, "int8-dynamic"], ids=str)
+def test_constants_beside_the_graph_are_converted_too(tower, tmp_path, precision, monkeypatch):
+    bundle, asked = external(tower, tmp_path / "beside"), {"it": precision}
+    wanted = rows(tower, precision=asked)
+    made = composer.quantize(bundle, tmp_path / "new", precision=asked)
+    assert (rows(made.path) == wanted).all()
+    origins = json.loads((tmp_path / "new/quantization.json").read_text())["tensors"]
+    assert [*origins["repo/tower.onnx"]["from"]] == ["repo/tower.onnx", "repo/tower.data"]
+    assert not (tmp_path / "new/repo/tower.data").exists()
+    monkeypatch.setattr(file_precision, "LARGEST", 1000)  # of a file of protobuf
+    made = composer.quantize(bundle, tmp_path / "large", precision=asked)
+    assert (tmp_path / "large/repo/tower.onnx.data").exists()
+    assert (rows(made.path) == wanted).all()
+
+
+@pytest.mark.parametrize("precision", ["float16", EIGHT, "int8-dynamic"], ids=str)
+def test_constants_that_are_cut_short_are_refused_before_anything_is_written(
+    tower, tmp_path, precision
+):
+    bundle = external(tower, tmp_path / "beside")
+    data = bundle / "repo/tower.data"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(ComposerError) as caught:
+        composer.quantize(bundle, tmp_path / "new", precision={"it": precision})
+    (problem, *_) = caught.value.problems
+    assert problem.code[0] in "WS"
+    assert "tower.data" in str(caught.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_child_process_runs_a_converted_file(tower):

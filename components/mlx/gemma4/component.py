@@ -27,7 +27,7 @@ from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_location
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
-from ..calibration import WatchedDecoder
+from ..calibration import CalibratedDecoder
 from ..device import device_of
 from ..lora import MlxAdapters
 from ..mlx_lm_support import EMBEDS
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 ROWS = "per_layer_inputs"
 
 
-class Gemma4(WatchedDecoder, Component, name="mlx.gemma4"):
+class Gemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
     """Continue embeddings with Gemma-4's text decoder, given its per-layer inputs.
 
     The space `embed` has embeddings as the residual stream takes them: rows of the table times
@@ -231,6 +231,10 @@ class Gemma4(WatchedDecoder, Component, name="mlx.gemma4"):
         if self.bidirectional:
             rows[AHEAD] = ahead(len(ids), None)
         return rows
+
+    def prompt_of(self, **inputs: Any) -> DecoderInput:
+        found = {"per_layer": NOT_GIVEN, "pictures": None, "adapters": ()} | inputs
+        return self.prompt(**found)
 
     def prompt(
         self, embeds: Any, per_layer: Any, pictures: Any, adapters: tuple[str, ...]

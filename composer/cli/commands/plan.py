@@ -6,7 +6,7 @@ bytes, and which values are dropped after it.
 
 With --budget it measures on a few clips how far the answers are from those of the bundle as it is
 stored, with each component in each precision, and picks those that fit. --apply writes the pick as
-a variant.
+a variant, --svg draws what was measured.
 
 Example: composer plan elderwise-mini clips/*.wav --budget 9MB --task transcribe
 """
@@ -14,17 +14,19 @@ Example: composer plan elderwise-mini clips/*.wav --budget 9MB --task transcribe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from composer.cli.flags import BundleFlags, parse_precisions, with_flags
-from composer.cli.options import Clips, Task, parse_size
+from composer.cli.options import Clips, Force, Task, parse_size
 from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
 from composer.core.text_columns import align
 
 if TYPE_CHECKING:
+    from composer.core.output import OutputFile
     from composer.runtime.bundle import Bundle
     from composer.runtime.plan import Plan
 
@@ -49,19 +51,30 @@ def command(
         typer.Option(metavar="NAME", help="Write what --budget picks into the manifest, as a "
                      "variant of this name."),
     ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw divergence over size into a file, with --budget."),
+    ] = None,
+    force: Force = False,
 ) -> None:  # fmt: skip
     from composer.runtime.loading import require_every_port_known
 
     if budget is not None:
-        _budget(bundle, task, clips, parse_size(budget), tried, apply)
+        _budget(bundle, task, clips, parse_size(budget), tried, apply, _target(svg, force))
         return
-    if clips or tried or apply:
-        raise typer.BadParameter("clips, --try and --apply belong to --budget")
+    if clips or tried or apply or svg:
+        raise typer.BadParameter("clips, --try, --apply and --svg belong to --budget")
     opened = bundle.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_every_port_known(opened.checked, graphs)
     echo("\n\n".join(_text(opened, opened.plan(name)) for name in names))
+
+
+def _target(svg: Path | None, force: bool) -> OutputFile | None:
+    from composer.core.output import OutputFile
+
+    return OutputFile(svg, force) if svg else None
 
 
 def _budget(
@@ -71,8 +84,9 @@ def _budget(
     nbytes: int,
     tried: list[str] | None,
     apply: str | None,
+    drawing: OutputFile | None,
 ) -> None:
-    from composer.cli.budget_table import budget_table
+    from composer.cli.budget_table import budget_plot, budget_table
     from composer.jobs.budget import budget
     from composer.manifest.add_variant import add_variant
     from composer.sources.resolve import find_bundle
@@ -84,6 +98,8 @@ def _budget(
             bundle.options(), nbytes, clips or (), task=task, precisions=tried, progress=progress
         )
     echo("\n".join(budget_table(found)))
+    if drawing:
+        drawing.write(budget_plot(bundle.name, found))
     if apply and found.pick:
         path = add_variant(find_bundle(bundle.name).path, apply, found.pick.precision)
         print_note(f"{path}: variant {apply}")

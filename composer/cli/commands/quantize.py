@@ -46,8 +46,13 @@ def command(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(metavar="NAME", help="How to round with --calibrate: gptq."),
+        typer.Option(metavar="NAME", help="How to pack with --calibrate: gptq rounds each "
+                     "column for those that follow, awq scales columns and clips groups, dwq "
+                     "learns scales and biases."),
     ] = "gptq",
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of a method that learns.")
+    ] = 0,
     task: Task = None,
     given: Inputs = None,
     force: Force = False,
@@ -58,7 +63,7 @@ def command(
 
     calibration = None
     if calibrate:
-        calibration = _calibration(bundle, calibrate, method, task, given)
+        calibration = _calibration(bundle, calibrate, method, seed, task, given)
     elif task or given:
         raise typer.BadParameter("--task and -i belong to --calibrate")
     with show_progress() as progress:
@@ -86,6 +91,7 @@ def _calibration(
     bundle: BundleFlags,
     sources: list[str],
     method: str,
+    seed: int,
     task: str | None,
     given: list[str] | None,
 ) -> Calibration:
@@ -96,4 +102,4 @@ def _calibration(
     inputs = {}
     if given:
         inputs = parse_inputs(speech_graph(bundle.open(), task), given)
-    return Calibration(tuple(sources), method, task, inputs)
+    return Calibration(tuple(sources), method, task, inputs, seed)

@@ -67,7 +67,8 @@ def test_a_text_is_read_a_window_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(lm, "tokenizer", tokenizer())
     path, found = "model.layers.2.self_attn.q_proj", []
     with lm.watch({path: found.append}):
-        lm.read_text("anything")
+        for answer in lm.texts("anything"):
+            lm.read(answer)
     assert [len(rows) for rows in found] == [WINDOW, 9]
     rows = seen_by_torch(model, ids[WINDOW:])[path]
     np.testing.assert_allclose(found[1], rows, atol=1e-4 * abs(rows).max())

@@ -1,0 +1,140 @@
+"""Learn the scales and biases of packed layers from the logits of the model that is not packed.
+
+This is DWQ for a decoder that continues rows. mlx-lm's own code runs batches of ids, which no row
+of speech has, without adapters; its loss compares the largest logits too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from composer.core.calibration import LearntSteps
+from composer.generation.decoder import DecoderInput
+
+from .decoder import MlxLmDecoder
+from .dtypes import mlx_dtype as to_dtype
+
+EPOCHS = 8
+RATE = 1e-3  # of Adam: what a step moves, of a scale, or in scales of a bias
+TOP = 1024  # logits that are compared, the largest of those that are given
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A prompt and its answer as rows of a model, of which the first so many are the prompt's."""
+
+    prompt: DecoderInput
+    count: int
+
+    def logits(self, decoder: MlxLmDecoder) -> Any:
+        """Return the logits float32 [N, V] before each id of the answer, as adapters are."""
+        import mlx.core as mx
+
+        made = decoder.call(None, self.prompt.part(0, len(self.prompt)))
+        return made[0, self.count - 1 :].astype(mx.float32)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A packed layer, its scales and biases in float32, and the dtype that they are stored in."""
+
+    module: Any
+    scales: Any
+    biases: Any
+    stored: Any
+
+    def moved(self, offsets: Any) -> tuple[Any, Any]:
+        """Return scales and biases with offsets [2, N, G], rounded as they will be stored.
+
+        Gradients pass through the rounding.
+        """
+        import mlx.core as mx
+
+        found = []
+        for values in (self.scales * (1 + offsets[0]), self.biases + self.scales * offsets[1]):
+            rounded = values.astype(self.stored).astype(mx.float32)
+            found.append(values + mx.stop_gradient(rounded - values))
+        return found[0], found[1]
+
+    def put(self, offsets: Any) -> None:
+        """Let the layer multiply by them."""
+        kind = self.module.scales.dtype
+        scales, biases = self.moved(offsets)
+        self.module.scales, self.module.biases = scales.astype(kind), biases.astype(kind)
+
+
+def distill(
+    decoder: MlxLmDecoder,
+    modules: Mapping[str, Any],
+    dtypes: Mapping[str, str],
+    lessons: Sequence[Lesson],
+    logits: Sequence[np.ndarray],
+    seed: int,
+) -> dict[str, LearntSteps]:
+    """Return the scales and biases with which the lessons' logits were nearest to those given.
+
+    Each epoch goes through the lessons in an order of its own, by the seed; what was best at the
+    end of one is kept, and that may be what they were.
+    """
+    import mlx.core as mx
+    import mlx.optimizers as optimizers
+
+    layers = {}
+    for path, module in modules.items():
+        parts = module.scales.astype(mx.float32), module.biases.astype(mx.float32)
+        layers[path] = _Layer(module, *parts, to_dtype(dtypes[path]))
+    targets = [_largest(each) for each in logits]
+
+    def loss(offsets: Mapping[str, Any], number: int) -> Any:
+        for path, layer in layers.items():
+            layer.put(offsets[path])
+        return _divergence(lessons[number].logits(decoder), *targets[number])
+
+    def measure(offsets: Mapping[str, Any]) -> float:
+        total = 0.0
+        for number, lesson in enumerate(lessons):
+            decoder.switch(lesson.prompt.adapters)
+            total += float(loss(offsets, number).item())
+        return total
+
+    offsets = {path: mx.zeros((2, *layer.scales.shape)) for path, layer in layers.items()}
+    best, least = offsets, measure(offsets)
+    step, adam = mx.value_and_grad(loss), optimizers.Adam(RATE, bias_correction=True)
+    random = np.random.default_rng(seed)
+    for _ in range(EPOCHS):
+        for number in random.permutation(len(lessons)).tolist():
+            decoder.switch(lessons[number].prompt.adapters)
+            _, gradients = step(offsets, number)
+            offsets = adam.apply_gradients(gradients, offsets)
+            mx.eval(offsets, adam.state)
+        found = measure(offsets)
+        if found < least:
+            best, least = offsets, found
+    learnt = {}
+    for path, layer in layers.items():
+        scales, biases = layer.moved(best[path])
+        learnt[path] = LearntSteps(np.array(scales), np.array(biases))
+        layer.put(best[path])
+    return learnt
+
+
+def _largest(logits: np.ndarray) -> tuple[Any, Any]:
+    """Return the largest logits [N, K] of each row, and their ids."""
+    import mlx.core as mx
+
+    ids = np.argpartition(-logits, min(TOP, logits.shape[1]) - 1, axis=1)[:, :TOP]
+    return mx.array(np.take_along_axis(logits, ids, axis=1)), mx.array(ids)
+
+
+def _divergence(logits: Any, given: Any, ids: Any) -> Any:
+    """Return the sum over rows of KL(given || logits) among the given ids."""
+    import mlx.core as mx
+
+    chosen = mx.take_along_axis(logits, ids, axis=1)
+    p = given - mx.logsumexp(given, axis=1, keepdims=True)
+    q = chosen - mx.logsumexp(chosen, axis=1, keepdims=True)
+    return (mx.exp(p) * (p - q)).sum()

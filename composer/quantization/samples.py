@@ -1,0 +1,69 @@
+"""What a decoder is calibrated on: answers that it reads again while it is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from composer.core.calibration import Answer, OnInput
+from composer.formats import Headers
+from composer.formats.affine_packing import float_rows
+from composer.formats.packing import ModuleToPack, Packing
+from composer.formats.safetensors import Tensor
+from composer.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A decoder of a bundle that is loaded, and the answers that it reads."""
+
+    bundle: Bundle
+    component: str
+    answers: Sequence[Answer]
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the decoder on its backend's thread."""
+        called = getattr(self.bundle.component(self.component), method)
+        return self.bundle.call(self.component, called, *arguments)
+
+    def modules(self, packing: Packing) -> dict[ModuleToPack, Tensor]:
+        """Return the modules that can be calibrated with what they are stored as, in that order."""
+        widths = self.call("input_widths")
+        by_tensor: dict[str, ModuleToPack] = {}
+        for module in packing.modules:
+            if module.path in widths and module.scheme.mode == "affine" and module.half is None:
+                by_tensor[module.stored] = module
+        stored = self.stored(packing)
+        return {by_tensor[name]: each for name, each in stored.items() if name in by_tensor}
+
+    def stored(self, packing: Packing) -> dict[str, Tensor]:
+        """Return the tensors of the files that a packing packs."""
+        found: dict[str, Tensor] = {}
+        headers = Headers()
+        for place in packing.files or (packing.weights,):
+            found |= headers.safetensors(place)
+        return found
+
+    def rows(self, tensor: Tensor) -> np.ndarray:
+        """Return a stored matrix as float32 [N, K]; a vector is one row."""
+        assert tensor.file.path
+        with tensor.file.path.open("rb") as file:
+            file.seek(tensor.offset)
+            return float_rows(file.read(tensor.nbytes), tensor.dtype, tensor.shape[-1])
+
+    def watch(self, layers: Mapping[str, OnInput]) -> None:
+        """Let the decoder read every answer, and pass on what goes into some layers."""
+        watched = self.call("watch", layers)
+        self.bundle.call(self.component, watched.__enter__)
+        try:
+            for answer in self.answers:
+                self.call("read", answer)
+        finally:
+            self.bundle.call(self.component, watched.__exit__, None, None, None)
+
+    def logits(self) -> list[np.ndarray]:
+        """Return the logits before each id of every answer."""
+        return [self.call("read", answer) for answer in self.answers]
