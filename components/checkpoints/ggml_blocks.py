@@ -29,8 +29,12 @@ PACKED = {
     "q8_0": (8, SYMMETRIC),
     "q4_k": (4, "affine"),
     "q5_k": (8, "affine"),
+    "iq4_nl": (8, SYMMETRIC),
+    "iq4_xs": (8, SYMMETRIC),
 }  # those that are multiplied without being widened, five bits of them in eight
-MIDDLE = {"q4_0": 8, "q4_1": 8, "q5_0": 16, "q5_1": 16, "q8_0": 128, "q4_k": 8, "q5_k": 16}
+MIDDLE = {"q4_0": 8, "q4_1": 8, "q5_0": 16, "q5_1": 16, "q8_0": 128, "q4_k": 8, "q5_k": 16,
+          "iq4_nl": 128, "iq4_xs": 128}  # fmt: skip
+UNEVEN = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
 
 
 def block_scheme(tensor: Tensor | None) -> Scheme | None:
@@ -68,6 +72,8 @@ def packed_scales(raw: Bytes, dtype: str) -> Floats:
     scales = _half(blocks, 0)
     if dtype in K_TYPES:
         scales = scales * _six_bits(blocks[:, 4:16])[0]
+    if dtype == "iq4_xs":
+        scales = scales * _split_scales(blocks)
     return scales.reshape(len(raw), -1)
 
 
@@ -107,6 +113,19 @@ def _q5_k_codes(blocks: Bytes) -> Bytes:
     return _nibbles(blocks[:, 48:], run=32) | upper
 
 
+def _uneven(stored: Bytes) -> Bytes:
+    """Return the numbers that four bits stand for, around 128: they lie closer near the middle."""
+    return (UNEVEN + 128).astype(np.uint8)[_nibbles(stored)]
+
+
+def _split_scales(blocks: Bytes) -> Floats:
+    """Return eight scales [N, 8]: four bits of each in one place and two in another, less 32."""
+    low = np.stack([blocks[:, 4:8] & 15, blocks[:, 4:8] >> 4], axis=-1).reshape(-1, 8)
+    word = blocks[:, 2:3].astype(np.uint16) | blocks[:, 3:4].astype(np.uint16) << 8
+    high = word >> np.arange(0, 16, 2, dtype=np.uint16) & 3
+    return (low | high << 4).astype(np.float32) - np.float32(32)
+
+
 _CODES: dict[str, Callable[[Bytes], Bytes]] = {
     "q4_0": lambda blocks: _nibbles(blocks[:, 2:]),
     "q4_1": lambda blocks: _nibbles(blocks[:, 4:]),
@@ -115,6 +134,8 @@ _CODES: dict[str, Callable[[Bytes], Bytes]] = {
     "q8_0": lambda blocks: blocks[:, 2:] ^ np.uint8(128),
     "q4_k": lambda blocks: _nibbles(blocks[:, 16:], run=32),
     "q5_k": _q5_k_codes,
+    "iq4_nl": lambda blocks: _uneven(blocks[:, 2:]),
+    "iq4_xs": lambda blocks: _uneven(blocks[:, 8:]),
 }  # uint8 [N, elements]
 K_TYPES = ("q4_k", "q5_k")
 
@@ -172,6 +193,12 @@ def _with_minima(blocks: Bytes, dtype: str) -> Floats:
     return (steps * codes - shift).reshape(-1, 256)
 
 
+def _iq4_xs(blocks: Bytes) -> Floats:
+    steps = (_half(blocks, 0) * _split_scales(blocks))[..., None]
+    codes = _signed(_CODES["iq4_xs"](blocks), 128).reshape(-1, 8, 32)
+    return (steps * codes).reshape(-1, 256)
+
+
 def _q6_k(blocks: Bytes) -> Floats:
     low = _nibbles(blocks[:, :128], run=64)
     shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
@@ -192,4 +219,6 @@ _FORMATS: dict[str, Callable[[Bytes], Floats]] = {
     "q4_k": partial(_with_minima, dtype="q4_k"),
     "q5_k": partial(_with_minima, dtype="q5_k"),
     "q6_k": _q6_k,
+    "iq4_nl": partial(_around_middle, dtype="iq4_nl"),
+    "iq4_xs": _iq4_xs,
 }

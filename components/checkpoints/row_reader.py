@@ -12,7 +12,7 @@ from composer.core.backend import widen
 from composer.formats import affine_packing
 
 from . import affine, ggml_blocks, microscaled
-from .gguf.stored_forms import InterleavedRotaryRows, RaisedByOne
+from .gguf.stored_forms import InterleavedRotaryRows, StoredForm
 from .modules import Module
 from .packing import PARTS
 from .watched_file import WatchedFile
@@ -46,9 +46,7 @@ class RowReader:
         if tensor.dtype in ("u32", "u8"):
             return found
         wide = widen(found, tensor.dtype)
-        if isinstance(tensor, RaisedByOne):
-            np.subtract(wide, np.float32(1), out=wide)
-        return wide
+        return tensor.restored(wide) if isinstance(tensor, StoredForm) else wide
 
     def whole(self, tensor: Tensor) -> np.ndarray:
         """Return a tensor as it is stored; floats widened to float32."""

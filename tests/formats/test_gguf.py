@@ -188,12 +188,12 @@ HOSTILE = {
     "E19 type 999": (
         whole(tensors=[entry(kind=999)]),
         "S423 tensor 'a' has the type 999; expected one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, "
-        "Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, I32, F64, BF16",
+        "Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, I32, F64, BF16",
     ),
     "a type that is known and not read": (
-        whole(tensors=[entry(kind=23)]),
-        "S423 tensor 'a' has the type IQ4_XS; expected one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, "
-        "Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, I32, F64, BF16",
+        whole(tensors=[entry(kind=16)]),
+        "S423 tensor 'a' has the type IQ2_XXS; expected one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, "
+        "Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, I32, F64, BF16",
     ),
     "E20 offset of 10^15": (
         whole(tensors=[entry(offset=32 * 10**14)]),

@@ -30,12 +30,14 @@ GEMMA = {
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
-STEPS = {  # where the K types have float16 scales, and of what size, so that the mean is about 0
+STEPS = {  # where types that gguf does not quantize have float16 scales, and of what size
     "Q2_K": [(80, 8e-3), (82, 12e-3)],
     "Q3_K": [(108, 2e-3)],
     "Q4_K": [(0, 4e-4), (2, 3e-3)],
     "Q5_K": [(0, 2e-4), (2, 3e-3)],
     "Q6_K": [(208, 8e-5)],
+    "IQ4_NL": [(0, 8e-4)],
+    "IQ4_XS": [(0, 4e-5)],
 }
 
 
@@ -69,14 +71,14 @@ def separated(weight, heads):
 def packed(weight, kind, rng):
     """Return a weight in a type's blocks, and what these are as float32.
 
-    gguf quantizes the plain types; blocks of the K types are drawn, their scales then set.
+    gguf quantizes the plain types; blocks of the others are drawn, their scales then set.
     """
     kind = GGMLQuantizationType[kind.upper()]
     if weight.ndim != 2 or kind == GGMLQuantizationType.F32:
         return weight, GGMLQuantizationType.F32, weight
     if weight.shape[1] % GGML_QUANT_SIZES[kind][0]:  # as llama.cpp does
         kind = GGMLQuantizationType.F16
-    if not kind.name.endswith("_K"):
+    if kind.name not in STEPS:
         raw = quantize(weight, kind)
         return raw, kind, dequantize(raw, kind)
     elements, size = GGML_QUANT_SIZES[kind]

@@ -95,6 +95,7 @@ KINDS = {
     "q8_0": lambda name: "q8_0",
     "q4_0": lambda name: "q8_0" if name == "token_embd.weight" else "q4_0",
     "q4_k_m": q4_k_m,
+    "iq4": lambda name: "iq4_nl" if "ffn" in name else "iq4_xs",
     "others": lambda name: ["q5_0", "q5_1", "q4_1", "bf16", "q2_k", "q3_k"][sum(name.encode()) % 6],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 
 
+tensor_names = cache(get_tensor_name_map)
+
+
 def their_name(name: str, arch: MODEL_ARCH, layers: int) -> str:
     """Return llama.cpp's name of a tensor, by the table of the gguf package."""
-    found = get_tensor_name_map(arch, layers).get_name(name, try_suffixes=ENDINGS)
+    found = tensor_names(arch, layers).get_name(name, try_suffixes=ENDINGS)
     assert found, name
     return found
 
@@ -188,3 +192,91 @@ def add_value(writer: GGUFWriter, key: str, value: Any) -> None:
         writer.add_float32(key, value)
     else:
         writer.add_array(key, value)
+
+
+def mmproj_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, np.ndarray]]:
+    """Return the tensors of both towers as Gemma4VisionAudioModel.modify_tensors writes them."""
+    found = {}
+    for name, value in state.items():
+        array = np.atleast_1d(value.float().numpy())
+        if "audio" in name:
+            theirs = name.replace("model.audio_tower.", "conformer.").replace(".linear.", ".")
+            if name.endswith("per_dim_scale"):
+                theirs += ".weight"
+                array = torch.nn.functional.softplus(value).numpy()
+            if name.endswith("depthwise_conv1d.weight"):
+                array = array.reshape(array.shape[0], array.shape[2])
+        else:
+            theirs = name.replace("model.vision_tower.encoder.", "vision_model.model.")
+            theirs = theirs.replace(".linear.weight", ".weight")
+            if name.endswith("position_embedding_table"):
+                theirs += ".weight"
+            if name.endswith("patch_embedder.input_proj.weight"):
+                side = int((array.shape[1] // 3) ** 0.5)
+                array = array.reshape(len(array), side, side, 3).transpose(0, 3, 1, 2).copy()
+        theirs = their_name(theirs, MODEL_ARCH.MMPROJ, 4)
+        if theirs in ("v.std_bias.weight", "v.std_scale.weight"):
+            theirs = theirs.removesuffix(".weight")
+        found[theirs] = (name, array)
+    return found
+
+
+def mmproj_metadata(configs: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """Return what MmprojModel and Gemma4VisionAudioModel write; `width` is the decoder's."""
+    found: dict[str, Any] = {"general.type": "mmproj", "general.file_type": 0}
+    if vision := configs.get("vision_config"):
+        found |= {
+            "clip.has_vision_encoder": True,
+            "clip.vision.projection_dim": width,
+            "clip.vision.image_size": 224,
+            "clip.vision.patch_size": vision["patch_size"],
+            "clip.vision.embedding_length": vision["hidden_size"],
+            "clip.vision.feed_forward_length": vision["intermediate_size"],
+            "clip.vision.block_count": vision["num_hidden_layers"],
+            "clip.vision.attention.head_count": vision["num_attention_heads"],
+            "clip.vision.image_mean": [0.0, 0.0, 0.0],
+            "clip.vision.image_std": [1.0, 1.0, 1.0],
+            "clip.vision.projector_type": "gemma4v",
+            "clip.vision.attention.layer_norm_epsilon": 1e-6,
+        }
+    if audio := configs.get("audio_config"):
+        found |= {
+            "clip.has_audio_encoder": True,
+            "clip.audio.projection_dim": width,
+            "clip.audio.embedding_length": audio["hidden_size"],
+            "clip.audio.feed_forward_length": 4 * audio["hidden_size"],
+            "clip.audio.block_count": audio["num_hidden_layers"],
+            "clip.audio.attention.head_count": audio["num_attention_heads"],
+            "clip.audio.projector_type": "gemma4a",
+            "clip.audio.num_mel_bins": 128,
+            "clip.audio.attention.layer_norm_epsilon": 1e-5,
+        }
+    return found
+
+
+def write_mmproj(
+    state: Mapping[str, torch.Tensor],
+    configs: Mapping[str, Any],
+    width: int,
+    file: Path,
+    kinds: Callable[[str], str] = lambda name: "f32",
+    change: Change | None = None,
+) -> dict[str, torch.Tensor]:
+    """Write both towers; return the weights that the file stands for, by their names in `state`.
+
+    Convolutions stay float32, as Gemma4VisionAudioModel.tensor_force_quant has it.
+    """
+    metadata, named = mmproj_metadata(configs, width), mmproj_tensors(state)
+    tensors = {name: value for name, (_, value) in named.items()}
+    if change:
+        change(metadata, tensors)
+    meant = write(file, "clip", metadata, tensors, lambda name: "f32" if "conv" in name and
+                  "_pw" not in name else kinds(name))  # fmt: skip
+    found = {}
+    for name, value in meant.items():
+        if name in named and name not in CHANGED and "per_dim_scale" not in name:
+            found[named[name][0]] = value.reshape(state[named[name][0]].shape)
+    return found
+
+
+CHANGED = ("v.patch_embd.weight",)  # written in another order, as float32

@@ -2,19 +2,27 @@
 
 import numpy as np
 import pytest
+from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
 import composer
+from composer.cli import main
+from composer.sources.checkpoint import mmproj_file
 from composer.sources.resolve import find_bundle
 from tests.components import gemma4_models
+from tests.components.test_pixels import picture
 from tests.reference import llama_cpp
 from tests.reference.elderwise import SPECIAL
 from tests.reference.gemma4_audio import MORE
 from tests.reference.gemma4_vision import TOKENS, Gemma4Vision
+from tests.reference.qwen3_asr import make_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEW = {"answer": {"max_tokens": TOKENS}}
 MARKS = (*SPECIAL, *MORE)
 PROMPT = "<bos><|turn>user\nis this the end?<turn|>\n<|turn>model\n"
+MODEL, ENCODERS = "gemma-4-it-Q8_0.gguf", "mmproj-gemma-4-it-BF16.gguf"
+WORDS = {"e2b": "gemma-4-gguf", "31b": "gemma-4-gguf-large"}
+SIGHT = {"e2b": "gemma-4-gguf-speech", "31b": "gemma-4-gguf-vision"}
 
 
 class Gemma4(Gemma4Vision):
@@ -25,33 +33,110 @@ class Gemma4(Gemma4Vision):
 
 def write_model(theirs, file):
     """Write the decoder's file, and give the model the weights that it stands for."""
-    state = {f"model.{name}": value
-             for name, value in theirs.model.model.language_model.state_dict().items()}  # fmt: skip
-    config = gemma4_models.config_of(theirs.model.model.language_model, theirs.kind)
+    language = theirs.model.model.language_model
+    state = {f"model.{name}": value for name, value in language.state_dict().items()}
+    config = gemma4_models.config_of(language, theirs.kind)
     tokenizer = llama_cpp.tokenizer_metadata(theirs.tokenizer, MARKS)
     meant = llama_cpp.write_text(state, config, file, lambda name: "q8_0", **tokenizer)
-    own = {name.removeprefix("model."): value for name, value in meant.items()}
-    theirs.model.model.language_model.load_state_dict(own)
+    language.load_state_dict({name.removeprefix("model."): each for name, each in meant.items()})
     theirs.model.tie_weights()
+
+
+def write_towers(theirs, file):
+    """Write the file of the encoders, and give the model the weights that it stands for."""
+    state = {name: value for name, value in theirs.towers().items() if "rel_pos" not in name}
+    configs, width = theirs.tower_configs(), gemma4_models.WIDTH
+    meant = llama_cpp.write_mmproj(state, configs, width, file, lambda name: "bf16")
+    theirs.model.load_state_dict(meant, strict=False)
 
 
 @pytest.fixture(scope="module", params=["e2b", "31b"])
 def gemma(request, tmp_path_factory):
-    theirs = Gemma4(request.param, audio=request.param == "e2b")
+    """Return the model of a folder with a decoder and its encoders, and one of the decoder."""
+    theirs = Gemma4(request.param, audio=request.param == "e2b", patch_size=16)
+    theirs.processor = Gemma4ImageProcessorPil()
     theirs.folder = tmp_path_factory.mktemp(request.param)
-    write_model(theirs, theirs.folder / "gemma-4-it-Q8_0.gguf")
+    theirs.words_alone = tmp_path_factory.mktemp("words") / MODEL
+    write_model(theirs, theirs.folder / MODEL)
+    theirs.words_alone.write_bytes((theirs.folder / MODEL).read_bytes())
+    write_towers(theirs, theirs.folder / ENCODERS)
     return theirs
 
 
-def test_a_conversation_is_that_of_transformers(gemma):
-    file = gemma.folder / "gemma-4-it-Q8_0.gguf"
-    names = {"e2b": "gemma-4-gguf", "31b": "gemma-4-gguf-large"}
-    assert find_bundle(file).path.stem == names[gemma.kind]
-    with composer.load(file) as bundle:
-        taps = bundle.run(text="is this the end?", taps=True, options=FEW).taps
-    ids = np.array(gemma.tokenizer.encode(PROMPT).ids)
-    assert taps["asked.ids"].tolist() == ids.tolist()
-    _, answer = gemma.answer(ids, [])
+def taps_of(name, **given):
+    with composer.load(name) as bundle:
+        return bundle.run(taps=True, options=FEW, **given).taps
+
+
+def require_same(theirs, taps, pictures=(), clip=None):
+    """Compare the inputs of the decoder and its answer with the whole model's."""
+    inputs, answer = theirs.answer(np.array(taps["asked.ids"]), list(pictures), clip)
+    for name in ("embeds", "per_layer"):
+        if name in inputs:
+            np.testing.assert_allclose(taps[name], inputs[name], atol=1e-4, err_msg=name)
     found = taps["answer.ids"].tolist()
     assert found == answer[: len(found)]
     assert len({*found}) > 4
+
+
+def test_a_conversation_is_that_of_transformers(gemma):
+    assert find_bundle(gemma.words_alone).path.stem == WORDS[gemma.kind]
+    for name in (gemma.words_alone, gemma.folder):
+        taps = taps_of(name, task="chat", text="is this the end?")
+        assert taps["asked.ids"].tolist() == gemma.tokenizer.encode(PROMPT).ids
+        require_same(gemma, taps)
+
+
+def test_a_picture_is_seen_as_by_transformers(gemma):
+    assert find_bundle(gemma.folder).path.stem == SIGHT[gemma.kind]
+    pixels = picture(60, 80)
+    taps = taps_of(gemma.folder, task="see", picture=pixels, question="is it?")
+    require_same(gemma, taps, [pixels])
+
+
+def test_speech_is_written_as_by_transformers(gemma):
+    if gemma.kind == "31b":
+        pytest.skip("it takes no audio")
+    clip = make_clip(1.0)
+    taps = taps_of(gemma.folder / MODEL, task="transcribe", audio=(clip, 16_000))
+    require_same(gemma, taps, clip=clip)
+
+
+def test_a_repository_runs_by_its_id_and_then_offline(gemma, hub, new_process, tmp_path):
+    if gemma.kind == "31b":
+        pytest.skip("one kind is enough")
+    model, encoders = ((gemma.folder / name).read_bytes() for name in (MODEL, ENCODERS))
+    files = {MODEL: model, ENCODERS: encoders, "mmproj-gemma-4-it-F16.gguf": encoders}
+    mirror = hub({"ann/gemma-4-GGUF": files | {"gemma-4-it-Q4_0.gguf": model}})
+    name, clip = "ann/gemma-4-GGUF:Q8_0", make_clip(1.0)
+    taps = taps_of(name, task="transcribe", audio=(clip, 16_000))
+    require_same(gemma, taps, clip=clip)
+    assert not mirror.requests_of("mmproj-gemma-4-it-F16.gguf")
+    assert main(["new", str(tmp_path / "mine"), "--from", name]) == 0
+    text = (tmp_path / "mine/bundle.yaml").read_text()
+    lines = (
+        f"weights: mmproj/{ENCODERS}, emits",
+        f"{{use: gemma4, weights: repo/{MODEL}}}",
+        "\n  repo: hf:ann/gemma-4-GGUF\n",
+        "\n  mmproj: hf:ann/gemma-4-GGUF\n",
+    )
+    for line in lines:
+        assert line in text
+    new_process(offline=True)
+    again = taps_of(name, task="transcribe", audio=(clip, 16_000))
+    assert again["answer.ids"].tolist() == taps["answer.ids"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["a.gguf"], ""),
+        (["a.gguf", "mmproj-a.gguf"], "mmproj-a.gguf"),
+        (["a.gguf", "a-mmproj.gguf", "mmproj-config.json"], "a-mmproj.gguf"),
+        (["a.gguf", "mmproj-F16.gguf", "mmproj-F32.gguf", "mmproj-BF16.gguf"], "mmproj-BF16.gguf"),
+        (["a.gguf", "mmproj-Q8_0.gguf", "mmproj-F32.gguf"], "mmproj-F32.gguf"),
+        (["a.gguf", "other/mmproj-a.gguf"], ""),
+    ],
+)
+def test_of_several_files_of_encoders_one_with_the_releases_numbers_is_taken(files, found):
+    assert mmproj_file("a.gguf", files) == found

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError
+from composer.core.location import Location
 from composer.formats.safetensors import Tensor
 
+from ..folder import config_file, optional_config
+from ..gguf.tower import read_tower_file
 from ..layout import LayoutChecker
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+
+def open_towers(
+    weights: Location, headers: Headers
+) -> tuple[Location, Mapping[str, Any], Mapping[str, Tensor]]:
+    """Return where the config stands, what it says, and all tensors: a folder's, or a file's."""
+    file = config_file(weights)
+    if file == weights:
+        return file, *read_tower_file(weights, headers)
+    return file, optional_config(weights, headers), headers.safetensors(weights)
 
 
 def own_tensors(

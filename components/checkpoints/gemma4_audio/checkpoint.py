@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
-from composer.core.location import Location
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
-from ..folder import config_file, optional_config
-from ..gemma4.towers import own_tensors
-from ..gguf.decoder_file import read_decoder_file
+from ..gemma4.towers import open_towers, own_tensors
 from ..gguf.tower import widened
 from ..layout import LayoutChecker, count_layers, describe_bound
-from ..modules import Module
 from . import layout
 from .settings import (
     AudioSettings,
@@ -30,7 +25,6 @@ from .settings import (
 
 if TYPE_CHECKING:
     from composer.formats import Headers
-    from composer.formats.safetensors import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +39,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
     checker = LayoutChecker("mlx.gemma4_audio", spec.weights, layout.LABELS)
-    file, config, index = _open(spec.weights, headers)
+    file, config, index = open_towers(spec.weights, headers)
     hint = "of Gemma-4, E2B and E4B have an audio tower; 26B-A4B and 31B have none"
     own = own_tensors(checker, index, layout.TOWER, layout.EMBED, hint)
     audio = config.get("audio_config")
@@ -57,11 +51,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         )
         raise ComposerError(checker.problems)
     plain, schemes = dequantized_headers(checker, config, "model.", own)
-    in_blocks: dict[str, Module] = {}
-    if file == spec.weights:
-        plain, in_blocks = widened(plain)
-        if spec.recipe is not None:
-            checker.report("W246", "an audio tower in a GGUF file is not quantized again")
+    plain, in_blocks = widened(checker, spec, plain)
     layers = count_layers(own, layout.LAYER_NUMBER)
     clipped = any(name.endswith(".input_min") for name in own)
     wanted = dict(layout.tensor_shapes(layers, clipped=clipped))
@@ -85,16 +75,6 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         layers=layers,
         settings=found,
     )
-
-
-def _open(
-    weights: Location, headers: Headers
-) -> tuple[Location, Mapping[str, Any], Mapping[str, Tensor]]:
-    """Return where the config stands, what it says, and all tensors: a folder's, or a file's."""
-    file = config_file(weights)
-    if file == weights:
-        return file, *read_decoder_file(weights, headers)
-    return file, optional_config(weights, headers), headers.safetensors(weights)
 
 
 def _relate(checker: LayoutChecker) -> None:

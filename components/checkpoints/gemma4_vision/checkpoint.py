@@ -12,8 +12,8 @@ from composer.core.errors import ComposerError
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
-from ..folder import optional_config
-from ..gemma4.towers import own_tensors
+from ..gemma4.towers import open_towers, own_tensors
+from ..gguf.tower import widened
 from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
 from .settings import Settings, check_flag, expected_settings, read_settings
@@ -36,11 +36,9 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     assert spec.weights is not None
     checker = LayoutChecker("gemma4_vision", spec.weights, layout.LABELS, "a vision tower")
     checker.tables.add(layout.TABLE)
-    index = headers.safetensors(spec.weights)
+    file, config, index = open_towers(spec.weights, headers)
     hint = "a text decoder alone, such as a converted one, has none"
     own = own_tensors(checker, index, layout.TOWER, layout.EMBED, hint)
-    file = spec.weights / "config.json"
-    config = optional_config(spec.weights, headers)
     vision = config.get("vision_config")
     if not isinstance(vision, dict):
         checker.report(
@@ -50,6 +48,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         )
         raise ComposerError(checker.problems)
     plain, schemes = dequantized_headers(checker, config, "model.", own)
+    plain, in_blocks = widened(checker, spec, plain)
     layers = count_layers(own, layout.LAYER_NUMBER)
     clipped = any(name.endswith(".input_min") for name in own)
     standardized = any(name in own for name in layout.STANDARDIZED)
@@ -72,7 +71,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         torch_ordered=frozenset(checker.torch_ordered),
         configs=(file,),
         notes=tuple(checker.problems),
-        packed=packed,
+        packed={**packed, **in_blocks},
         settings=found,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
 from .rope_factors import llama3_rule, turned_part
-from .stored_forms import InterleavedRotaryRows, RaisedByOne
+from .stored_forms import InterleavedRotaryRows, RaisedByOne, tensor_values
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -75,14 +75,10 @@ def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> 
     """Say in which form llama.cpp stores a tensor where that is another."""
     module = tensor.name.rpartition(".")[0]
     if architecture == "llama" and module.endswith(("q_proj", "k_proj")):
-        return InterleavedRotaryRows(**_values(tensor), head_dim=config.get("head_dim", 0))
+        return InterleavedRotaryRows(**tensor_values(tensor), head_dim=config.get("head_dim", 0))
     if architecture in RAISED and module.endswith("norm"):
-        return RaisedByOne(**_values(tensor))
+        return RaisedByOne(**tensor_values(tensor))
     return tensor
-
-
-def _values(tensor: Tensor) -> dict[str, Any]:
-    return {each.name: getattr(tensor, each.name) for each in fields(tensor)}
 
 
 def _small(file: Location, headers: Headers, tensor: Tensor) -> np.ndarray:

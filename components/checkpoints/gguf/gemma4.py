@@ -6,7 +6,7 @@ which ids end a text, and whether the rows of a picture see each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 ARCHITECTURE = "gemma4"
@@ -59,7 +59,7 @@ def _join_widths(config: dict[str, Any]) -> None:
     """Say one width of the feed-forward layers, twice that in those that share keys and values."""
     widths, shared = config.get("intermediate_size"), config.get("num_kv_shared_layers", 0)
     config["use_double_wide_mlp"] = False
-    if not isinstance(widths, list) or not widths:
+    if not isinstance(widths, list) or type(shared) is not int or not 0 <= shared < len(widths):
         return
     first, own = widths[0], len(widths) - shared
     if widths == [first] * len(widths):
@@ -84,7 +84,7 @@ def _join_heads(config: dict[str, Any]) -> None:
 
 def ends(metadata: Mapping[str, Any]) -> Iterator[int]:
     """Return the ids of the tokens that end a text or a turn."""
-    tokens: Sequence[Any] = metadata.get("tokenizer.ggml.tokens", ())
+    tokens = metadata.get("tokenizer.ggml.tokens")
     for text in ENDS:
-        if text in tokens:
+        if isinstance(tokens, list) and text in tokens:
             yield tokens.index(text)

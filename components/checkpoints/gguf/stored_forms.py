@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from composer.formats.safetensors import Tensor
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +25,43 @@ class InterleavedRotaryRows(Tensor):
 
 
 @dataclass(frozen=True, slots=True)
-class RaisedByOne(Tensor):
+class StoredForm(Tensor):
+    """A tensor whose numbers are those of the checkpoint once they are restored."""
+
+    def restored(self, rows: Floats) -> Floats:
+        """Return rows as the checkpoint has them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedByOne(StoredForm):
     """A norm's weight with 1 added, as llama.cpp stores those of Gemma."""
+
+    def restored(self, rows: Floats) -> Floats:
+        return rows - np.float32(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Softplus(StoredForm):
+    """Numbers of which the softplus is stored, log(1 + exp(x))."""
+
+    def restored(self, rows: Floats) -> Floats:
+        wide = rows.astype(np.float64)
+        with np.errstate(all="ignore"):  # what no softplus is becomes NaN, which an encoder tells
+            return (wide + np.log(-np.expm1(-wide))).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsFirst(StoredForm):
+    """Rows for a patch of pixels, its channels one after the other and not pixel by pixel."""
+
+    channels: int = 1
+
+    def restored(self, rows: Floats) -> Floats:
+        planes = rows.reshape(len(rows), self.channels, -1)
+        return planes.swapaxes(1, 2).reshape(rows.shape)
+
+
+def tensor_values(tensor: Tensor) -> dict[str, Any]:
+    """Return what a tensor says, to make one of another class."""
+    return {each.name: getattr(tensor, each.name) for each in fields(Tensor)}
