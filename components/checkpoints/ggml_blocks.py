@@ -123,7 +123,7 @@ def _split_scales(blocks: Bytes) -> Floats:
     low = np.stack([blocks[:, 4:8] & 15, blocks[:, 4:8] >> 4], axis=-1).reshape(-1, 8)
     word = blocks[:, 2:3].astype(np.uint16) | blocks[:, 3:4].astype(np.uint16) << 8
     high = word >> np.arange(0, 16, 2, dtype=np.uint16) & 3
-    return (low | high << 4).astype(np.float32) - np.float32(32)
+    return _signed((low | high << 4).astype(np.uint8), 32)
 
 
 _CODES: dict[str, Callable[[Bytes], Bytes]] = {
