@@ -87,7 +87,7 @@ def test_every_stage_of_sight_is_that_of_transformers(sight, backend):
     compare(component, theirs, (60, 80))
 
 
-def test_types_are_told(speech, sight):
+def test_types_are_named_in_the_plan(speech, sight):
     _, file = speech
     found = family("gemma4_audio", "onnx").facts(spec(file), Headers())
     assert all(cast.endswith(" modules") for cast in found.casts)
