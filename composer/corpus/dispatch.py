@@ -49,6 +49,8 @@ class _Slot:
     crashes: int = 0
     running: dict[str, CorpusClip] = field(default_factory=dict)
     runs_suspect: bool = False
+    ended: WorkerEnded | None = None  # how the worker did; what it ran comes back one by one
+    lost: int = 0  # clips of a worker that ended
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Dispatcher:
     load: Load
     on_note: OnNote
     restarts: int = 0
-    _events: Queue[tuple[_Slot, Worker, str | None, Future[Any]]] = field(default_factory=Queue)
+    _events: Queue[tuple[_Slot, str | None, Future[Any]]] = field(default_factory=Queue)
     _slots: list[_Slot] = field(default_factory=list)
     _attempts: dict[str, _Attempts] = field(default_factory=dict)
     _suspects: deque[CorpusClip] = field(default_factory=deque)
@@ -84,7 +86,7 @@ class Dispatcher:
             for number in range(self.workers.count):
                 slot = _Slot(number, self.workers.start(number))
                 self._slots.append(slot)
-                self._watch(slot)
+                self._expect(slot, None, slot.worker.ready)
             while True:
                 for slot in self._slots:
                     self._fill(slot, waiting)
@@ -104,21 +106,18 @@ class Dispatcher:
         while self._done:
             yield self._done.popleft()
 
-    def _watch(self, slot: _Slot) -> None:
-        self._expect(slot, None, slot.worker.ready)
-
     def _expect(self, slot: _Slot, name: str | None, future: Future[Any]) -> None:
-        event = partial(_put, self._events, slot, slot.worker, name)
+        event = partial(_put, self._events, slot, name)
         future.add_done_callback(event)
 
     def _fill(self, slot: _Slot, waiting: Iterator[CorpusClip]) -> None:
         """Give a worker as many clips as it runs at once; a suspect alone."""
-        if not slot.is_ready:
+        if slot.ended or not slot.is_ready:
             return
         if not slot.running:
-            slot.runs_suspect = bool(self._suspects)
-            if self._suspects:
+            while self._suspects and not slot.running:
                 self._submit(slot, self._suspects.popleft())
+            slot.runs_suspect = bool(slot.running)
         while not slot.runs_suspect and len(slot.running) < self.in_flight:
             clip = next(waiting, None)
             if clip is None:
@@ -138,7 +137,7 @@ class Dispatcher:
     def _receive(self) -> None:
         """Wait for one future of a worker, and do what follows."""
         try:
-            slot, worker, name, future = self._events.get(timeout=LOADING)
+            slot, name, future = self._events.get(timeout=LOADING)
         except Empty:
             if any(slot.is_ready for slot in self._slots):
                 return
@@ -148,34 +147,41 @@ class Dispatcher:
             raise ComposerError(error.problems)
         if error is not None and not isinstance(error, WorkerEnded):
             raise error
-        if name is None and error is None:
+        if error is not None:
+            slot.ended = slot.ended or error
+        if name is not None:
+            self._receive_clip(slot, slot.running.pop(name), future)
+        elif error is None:
             slot.is_ready, slot.ends, slot.crashes = True, 0, 0
-        elif name is not None:
-            clip = slot.running.pop(name)
-            if error is None:
-                self._attempts.pop(name, None)
-                self._done.append(future.result())
-            else:
-                self._retry(slot, clip, error)
-        if error is not None and worker is slot.worker:
-            self._restart(slot, error, name is not None)
+        if slot.ended and not slot.running:
+            self._restart(slot, slot.ended)
 
-    def _restart(self, slot: _Slot, error: WorkerEnded, had_clips: bool) -> None:
+    def _receive_clip(self, slot: _Slot, clip: CorpusClip, future: Future[Row]) -> None:
+        error = future.exception()
+        if isinstance(error, WorkerEnded):
+            slot.lost += 1
+            self._retry(slot, clip, error)
+        else:
+            self._attempts.pop(clip.id, None)
+            self._done.append(future.result())
+
+    def _restart(self, slot: _Slot, error: WorkerEnded) -> None:
         """Start another worker in the place of one that ended."""
-        how = f"ended ({error.how})"
+        how = f"worker {slot.number + 1} ended ({error.how})"
         if not slot.is_ready:
             slot.ends += 1
             slot.crashes += error.is_crash
             if slot.crashes == CRASHES or slot.ends == STARTS:
-                raise _no_worker(f"worker {slot.number + 1} {how} while it loaded the bundle")
-        count = len(slot.running) + had_clips
-        clips = "1 clip" if count == 1 else f"{count} clips"
-        again = f" with {clips} in flight, each to be run again by itself" if count else ""
-        self.on_note(f"worker {slot.number + 1} {how}{again}; another one starts")
+                raise _no_worker(f"{how} while it loaded the bundle")
+        if slot.lost:
+            clips = "1 clip" if slot.lost == 1 else f"{slot.lost} clips"
+            how += f" with {clips} in flight, each to be run again by itself"
+        self.on_note(f"{how}; another one starts")
         self.restarts += 1
         slot.worker.end()
-        slot.worker, slot.is_ready = self.workers.start(slot.number), False
-        self._watch(slot)
+        slot.worker = self.workers.start(slot.number)
+        slot.is_ready, slot.ended, slot.lost = False, None, 0
+        self._expect(slot, None, slot.worker.ready)
 
     def _retry(self, slot: _Slot, clip: CorpusClip, error: WorkerEnded) -> None:
         """Take a clip for a suspect, or for failed where it was one."""
@@ -190,8 +196,8 @@ class Dispatcher:
         self._done.append(failed_row(clip.id, ComposerError(_ended_by(error))))
 
 
-def _put(queue: Queue[Any], slot: _Slot, worker: Worker, name: str | None, done: Any) -> None:
-    queue.put((slot, worker, name, done))
+def _put(queue: Queue[Any], slot: _Slot, name: str | None, done: Future[Any]) -> None:
+    queue.put((slot, name, done))
 
 
 def _ended_by(error: WorkerEnded) -> Problem:

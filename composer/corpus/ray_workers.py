@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from concurrent.futures import Future
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,7 @@ from composer.corpus.worker import LoadFailed, Task, WorkerEnded
 from composer.corpus.worker_process import WorkerProcess
 
 LOCAL = "local"
+CONNECTING = 10.0  # seconds
 SPARE = 2  # calls of an actor beside those that run clips
 
 
@@ -96,7 +98,7 @@ class RayWorkers:
             if self._is_ours:
                 self._connect(address)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            why = str(error).splitlines()[0]
+            why = (str(error).splitlines() or [type(error).__name__])[0]
             message = f"there is no Ray cluster at '{address}': {why}"
             hint = "start one: ray start --head --include-dashboard=false; or give --ray local"
             raise ComposerError(Problem("R579", message, hint=hint)) from None
@@ -104,6 +106,9 @@ class RayWorkers:
         self.count = count or len(self._nodes)
 
     def _connect(self, address: str) -> None:
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        if colon:  # Ray itself waits for an hour where nobody listens
+            socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
         settings = {"include_dashboard": False} if address == LOCAL else {}
         self._ray.init(
             address=address, log_to_driver=False, logging_level=logging.ERROR, **settings

@@ -8,23 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from composer.core.errors import ComposerError
+from composer.core.errors import ComposerError, Problem
 from composer.corpus.clip import CorpusClip
 from composer.corpus.dispatch import Dispatcher
 from composer.corpus.worker_process import LocalWorkers
 
-TASKS = Path(__file__).parent / "tasks"
 GOOD = [f"good-{number}" for number in range(12)]
-
-
-@pytest.fixture
-def tasks(monkeypatch):
-    """Let this process and its workers import the fake task."""
-    monkeypatch.syspath_prepend(str(TASKS))
-    monkeypatch.setenv("PYTHONPATH", str(TASKS))
-    import corpus_task
-
-    return corpus_task
 
 
 @pytest.fixture
@@ -143,8 +132,6 @@ def test_a_clip_that_is_killed_each_time_is_a_row(run):
 
 
 def test_a_clip_that_cannot_be_read_here_is_a_row(run):
-    from composer.core.errors import Problem
-
     def load(clip):
         if clip.id == "good-3":
             raise ComposerError(Problem("S480", "the row has no audio"))
@@ -153,6 +140,22 @@ def test_a_clip_that_cannot_be_read_here_is_a_row(run):
     rows, task, _ = run(GOOD, load=load)
     assert errors(rows) == {"good-3": [error("S480", "the row has no audio", None)]}
     assert task.runs("good-3") == 0
+
+
+@pytest.mark.slow
+def test_a_suspect_that_cannot_be_read_again_is_a_row_and_stops_no_other(run):
+    """Its file is gone by the time that it is to be run alone."""
+    given = set()
+
+    def load(clip):
+        if clip.id == "crash-0" and clip.id in given:
+            raise ComposerError(Problem("S480", "the row has no audio"))
+        given.add(clip.id)
+        return clip
+
+    rows, task, _ = run(["crash-0", *GOOD], count=1, load=load, in_flight=1)
+    assert errors(rows) == {"crash-0": [error("S480", "the row has no audio", None)]}
+    assert task.runs("crash-0") == 1
 
 
 def test_a_task_that_cannot_be_loaded(run):
