@@ -195,7 +195,7 @@ def main(arguments: list[str]) -> None:
             found.append(each)
             with given.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(asdict(each)) + "\n")
-            print(table([each]).splitlines()[-1], flush=True)
+            print(table([each]).splitlines()[-3], flush=True)
     text = table(found)
     if given.write:
         write(text)

@@ -11,6 +11,7 @@ from composer.checker.accepted_warnings import without_accepted
 from composer.checker.component_facts import describe_components
 from composer.checker.lock_differences import lock_problems
 from composer.checker.packages import package_problems
+from composer.checker.stored_dtypes import stored_dtype_problems
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, errors_of, in_order
 from composer.formats import Headers
@@ -89,6 +90,7 @@ def check_variant(
     problems += found
     components, found = describe_components(manifest, roots, asked, backends or {}, shared.headers)
     problems += found
+    problems += stored_dtype_problems(manifest, components, asked, shared.headers)
     graphs = {}
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, components)

@@ -9,6 +9,7 @@ from composer.core.errors import ComposerError
 from composer.jobs.budget import PrecisionPlan, PrecisionTrial, _editions, _pareto, budget
 from composer.manifest import read_manifest
 from composer.manifest.add_variant import add_variant
+from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
 
 MINI = shipped_folder("bundles") / "elderwise-mini"
@@ -72,3 +73,25 @@ def test_a_pick_becomes_a_variant(tmp_path):
         assert (precision.name, precision.dtype) == (recipe, dtype)
     with pytest.raises(ComposerError, match="R542 there is a variant 'small' already"):
         add_variant(tmp_path / "own", "small", {"decoder": "int8"})
+
+
+@pytest.mark.slow
+def test_no_smaller_recipe_errs_less_than_the_pick(tmp_path):
+    """By `composer eval`, clip by clip: none is better by more than chance."""
+    clips = sorted((MINI / "clips").glob("*.flac"))
+    tried = ["uniform-4", "ple-safe-4bit", "mixed-8-4", "ple-safe-8bit"]
+    found = budget(str(MINI), 12_000_000, clips[:4], task="transcribe", precisions=tried)
+    pick = found.pick
+    assert pick.precision == {"decoder": "ple-safe-8bit"}
+    smaller = [each for each in found.choices if each.nbytes < pick.nbytes]
+    assert len(smaller) == 3
+    data = MINI / "clips" / "references.jsonl"
+    best = tmp_path / "pick"
+    options = BundleOptions(MINI, precision=dict(pick.precision))
+    composer.evaluate(options, data, task="transcribe", folder=best)
+    for each in smaller:
+        assert each.divergence > pick.divergence
+        options = BundleOptions(MINI, precision={"decoder": each.precision})
+        other = composer.evaluate(options, data, task="transcribe", against=best / "results.jsonl")
+        words = other.against.words  # this one less the pick
+        assert words.difference >= 0 or words.p > 0.05

@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from mlx.utils import tree_flatten
 
 import composer
 from composer.comparison.answers import read_answers
@@ -15,8 +16,8 @@ from composer.comparison.divergence import answers, divergence
 from composer.components.mlx.calibration import CalibratedDecoder
 from composer.core.calibration import Answer
 from composer.core.errors import ComposerError
-from composer.core.quantization_recipe import QuantizationRecipe
-from composer.jobs.calibration import Calibration
+from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
+from composer.jobs.calibration import METHODS, Calibration
 from composer.quantization.samples import Samples
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
@@ -238,3 +239,33 @@ def test_awq_moves_nothing_that_an_adapter_reads(tmp_path):
     name = "language_model.model.layers.0.self_attn.{}_proj.weight"
     assert mx.array_equal(found[name.format("q")], nearest[name.format("q")])
     assert not mx.array_equal(found[name.format("v")], nearest[name.format("v")])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_writes_what_mlx_lm_reads(tmp_path, monkeypatch, method):
+    from mlx_lm.utils import load_model
+
+    save(torch_model(), tmp_path / "repo" / "lm")
+    (tmp_path / "bundle.yaml").write_text(TINY)
+    (tmp_path / "text.txt").write_text("anything")
+    ids = np.random.default_rng(3).integers(3, ROWS, 200)
+    monkeypatch.setattr(CalibratedDecoder, "texts", lambda self, text: [Answer(ids)])
+    asked = {"decoder": QuantizationRecipe(4, 32, {"*.self_attn.*": QuantizationRule(6, 64)})}
+    calibration = Calibration((tmp_path / "text.txt",), method)
+    made = composer.quantize(
+        tmp_path, tmp_path / "new", precision=asked, calibration=calibration, shard=60_000
+    )
+    with composer.load(made.path) as bundle:
+        ours = mx.array(bundle.run(ids=IDS).outputs["logits"])
+    theirs, _ = load_model(tmp_path / "new" / "repo" / "lm")
+    assert mx.array_equal(ours, theirs(mx.array(IDS)[None])[0].astype(mx.float32))
+    stored = {}
+    for file in (tmp_path / "new" / "repo" / "lm").glob("*.safetensors"):
+        stored |= mx.load(str(file))
+    loaded = dict(tree_flatten(theirs.parameters()))
+    assert loaded.keys() == stored.keys()
+    for name, value in stored.items():
+        assert mx.array_equal(value, loaded[name])
+    with composer.load(tmp_path, precision=asked) as bundle:
+        assert (bundle.run(ids=IDS).outputs["logits"] != np.array(ours)).any()
+    assert composer.verify(tmp_path / "new").problems == ()
