@@ -133,6 +133,10 @@ def test_svg_names_weights_and_colours(capsys):
     shown = {rect.get("class").split()[-1] for rect in keys}
     used = {rect.get("class").split()[-1] for rect in root.iter(f"{SPACE}rect") if rect.get("x")}
     assert shown == used - {"ground"}
+    assert shown == {"input", "output", "on-numpy", "on-onnx"}
+    style = root.find(f"{SPACE}style").text
+    fills = re.findall(r"\.(?:on-\w+|input, \.output) \{fill: ([^;]+);", style)
+    assert len(fills) == len(set(fills)) == 2 * 3  # on a light page and on a dark one
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

@@ -43,7 +43,13 @@ class Guard:
             return
         request, began = Request(scope), time.monotonic()
         identity = _request_id(request)
-        status = 0
+        status, has_whole_body = 0, False
+
+        async def receive_body() -> Message:
+            nonlocal has_whole_body
+            message = await receive()
+            has_whole_body |= not message.get("more_body", False)
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -56,14 +62,14 @@ class Guard:
         try:
             require_same_origin(request)
             require_key(request, self._state.settings.api_key)
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive_body, answer)
         except (ClientGone, JobStopped):
             status = status or LEFT
         except Exception as error:
             found = _refusal(error, identity)
             self._state.metrics.errors.labels(found.code or found.kind).inc()
             if not status:
-                await _refuse(found, receive, answer)
+                await _refuse(found, receive, answer, has_whole_body)
         finally:
             self._count(request, status or LEFT, time.monotonic() - began)
 
@@ -79,7 +85,7 @@ class Guard:
             metrics.retries.inc()
 
 
-async def _refuse(error: ApiError, receive: Receive, answer: Send) -> None:
+async def _refuse(error: ApiError, receive: Receive, answer: Send, has_whole_body: bool) -> None:
     """Answer at once, and read on for a while: a client that still sends must not be reset."""
     made = error.response()
     start = {"type": "http.response.start", "status": made.status_code}
@@ -87,7 +93,7 @@ async def _refuse(error: ApiError, receive: Receive, answer: Send) -> None:
     await answer({"type": "http.response.body", "body": made.body, "more_body": True})
     size, until = 0, time.monotonic() + LINGER
     with suppress(TimeoutError):
-        while size < LINGER_BYTES and time.monotonic() < until:
+        while not has_whole_body and size < LINGER_BYTES and time.monotonic() < until:
             async with asyncio.timeout(LINGER_PAUSE):
                 message = await receive()
             size += len(message.get("body", b""))
