@@ -33,7 +33,7 @@ def test_a_literal_becomes_what_its_option_says(annotation, given, read):
         (MARKS, ["a", "b", "c"], "option 'x' should have 2 items, not 3"),
         (MARKS, [], "option 'x' should have 2 items, not 0"),
         (MARKS, "ab", "option 'x' should be a list, not 'ab'"),
-        (MARKS, [1.5, "b"], "option 'x' should be a whole number, text, not a list"),
+        (MARKS, [1.5, "b"], "option 'x' should be a whole number or text, not a list"),
         (int, "7", "option 'x' should be a whole number, not '7'"),
         (bool, 1, "option 'x' should be true or false, not the number 1"),
         (

@@ -159,12 +159,10 @@ def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
 
 def _without_head(whole: CheckpointFolder) -> CheckpointFolder:
     kept = {name: each for name, each in whole.tensors.items() if not name.startswith(HEADS)}
-    left_out = [whole.prefix + name for name in whole.tensors if name not in kept]
     return replace(
         whole,
         config={**whole.config, "tie_word_embeddings": True},
         tensors=TensorIndex(kept, whole.tensors.metadata, whole.tensors.files),
-        left_out=(*whole.left_out, *left_out),
     )
 
 

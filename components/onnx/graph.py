@@ -85,6 +85,7 @@ class Graph(Component, name="onnx.graph"):
             **conversion(spec.weights, signature.files, spec.precision),
             methods={CALL: method},
             masks=contract.frame_marks,
+            missing_reasons=contract.count_reasons,
             contract=contract,
             notes=tuple(problems),
             stamps=stamp_files(signature.files),
@@ -122,9 +123,8 @@ class Graph(Component, name="onnx.graph"):
             wrong = contract.inputs[name].mismatch(array.shape, lengths)
             if wrong:
                 fail(contract, "R539", f"{contract.inputs[name]} {wrong}", describe_feeds(feeds))
-        found = self.session.run(feeds)
         kept = {}
-        for name, array in found.items():
+        for name, array in self.session.run(feeds).items():
             kept[name] = self._valid_rows(name, array, frames, feeds, lengths)
         answer = {port: kept[name] for port, name in output_names(contract).items()}
         if len(answer) == 1:
@@ -217,7 +217,7 @@ class Graph(Component, name="onnx.graph"):
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
             self._refuse_nan(tensor, array, feeds)
         if tensor.batched:
-            array = array[0]
+            array = np.asarray(array[0])  # of one axis a number is left
         if rows is None or not counted:
             return array
         clip = frames[contract.rows_of or ""]

@@ -148,7 +148,10 @@ class OnnxGraphConfig(ComponentConfig):
     outputs: dict[str, OutputConfig] = Field(
         default={}, description="by the output's name in the file: its true shape"
     )
-    mask: MaskConfig | None = Field(None, description="the input that marks what is no padding")
+    mask: MaskConfig | None = Field(
+        None,
+        description="the input that marks what is no padding, or takes the number of true frames",
+    )
     rows: RowCount | None = Field(None, description="how many rows come out, checked on every run")
     time_limit: float = Field(
         600.0,

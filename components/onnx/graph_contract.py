@@ -87,6 +87,16 @@ class GraphContract:
         return [tensor for name, tensor in self.inputs.items() if name != filled]
 
     @property
+    def count_reasons(self) -> dict[str, str]:
+        """Return, by input port that may be meant for a number of frames, how to have it filled."""
+        found = {}
+        for tensor in self.port_inputs:
+            if not tensor.inner and tensor.dtype in ("i64", "i32"):
+                setting = f"mask: {{input: {tensor.name}}}"
+                found[tensor.name] = f"{setting} in config fills it with the number of true frames"
+        return found
+
+    @property
     def frame_marks(self) -> dict[str, str]:
         """Return by input the port that marks which of its frames are no padding.
 

@@ -22,25 +22,36 @@ Remainder = Annotated[
 ]
 
 
-def _lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dict[str, int]:
+def _lengths(known: Mapping[str, int], by: int | str, mode: str, remainder: str) -> dict[str, int]:
     """Return the number of rows U."""
+    if isinstance(by, str):
+        return {"U": 1}
     if "T" not in known:
         return {}
     return {"U": count_groups(known["T"], by, remainder)}
 
 
-def _keeps_space(by: int, mode: str, remainder: str) -> bool:
+def _keeps_space(by: int | str, mode: str, remainder: str) -> bool:
     """Return whether pooled rows stay in their space: means do, the maxima of columns do not."""
     return mode == "mean"
 
 
 @operator(x="T D @S", returns="U D @S", lengths=_lengths, keeps_space=_keeps_space)
-def pool(x: Any, *, by: By, mode: Mode = "mean", remainder: Remainder = "refuse") -> Any:
+def pool(
+    x: Any,
+    *,
+    by: Annotated[By | Literal["all"], Field(description="How many rows become one; or all.")],
+    mode: Mode = "mean",
+    remainder: Remainder = "refuse",
+) -> Any:
     """Make one row of each `by` rows that follow one another; means stay in the space of x.
 
     With `remainder: keep` the last row is pooled from the rows that are left, and from no zeros.
+    `by: all` makes one row of all there are.
     """
     rows, width = x.shape
+    if isinstance(by, str):
+        return _reduce(x.reshape(1, rows, width), mode)
     count = count_groups(rows, by, remainder)
     whole = rows // by
     pooled = _reduce(x[: whole * by].reshape(whole, by, width), mode)

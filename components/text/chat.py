@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 TEXT = parse_ports("text")
+SLOT_HINT = "an input is a slot: write {NAME} where it goes in first or next"
+NO_ROWS = "a conversation is remembered as ids, so its slots take no rows; those of text.prompt do"
 
 
 class Chat(Component, name="text.chat"):
@@ -94,8 +96,13 @@ class Chat(Component, name="text.chat"):
                 optional=call.optional | (names.keys() - required) | turns.defaults.keys(),
             ),
         }
+        known = Facts(
+            methods=methods,
+            input_hint="" if config.form else SLOT_HINT,
+            missing_reasons=dict.fromkeys(names, NO_ROWS),
+        )
         if headers is None or spec.files is None:
-            return Facts(methods=methods)
+            return known
         added = headers.tokenizer(spec.files).added
         problems = Problems(place=Place(config.key_of("reasoning")))
         for token in turns.reasoning:
@@ -115,7 +122,13 @@ class Chat(Component, name="text.chat"):
                     template, headers.tokenizer(spec.files), spec.files, place
                 )
         file = tokenizer_file(spec.files, headers.files)
-        return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamp_files([file]))
+        return StampedFacts(
+            methods=methods,
+            input_hint=known.input_hint,
+            missing_reasons=known.missing_reasons,
+            notes=tuple(notes),
+            stamps=stamp_files([file]),
+        )
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FILLS, TEXT = parse_ports("text | _ _"), parse_ports("text")
 SLOT_HINT = "an input is a slot: write {NAME} where it goes in the template"
+BRACES_HINT = "an input is a slot: write {NAME}, not {{NAME}}, where it goes in the template"
 
 
 class Prompt(Component, name="text.prompt"):
@@ -98,7 +99,11 @@ class Prompt(Component, name="text.prompt"):
             optional=frozenset(template.inputs) - template.required,
         )
         if headers is None or spec.files is None:
-            return Facts(methods={CALL: signature}, input_hint=SLOT_HINT)
+            return Facts(
+                methods={CALL: signature},
+                input_hint=_input_hint(template),
+                missing_reasons=_reasons(template),
+            )
         info = headers.tokenizer(spec.files)
         added = info.added
         if config.slot is not None and config.slot not in added:
@@ -114,7 +119,8 @@ class Prompt(Component, name="text.prompt"):
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(
             methods={CALL: signature},
-            input_hint=SLOT_HINT,
+            input_hint=_input_hint(template),
+            missing_reasons=_reasons(template),
             notes=tuple(notes),
             stamps=stamp_files([file]),
         )
@@ -177,11 +183,28 @@ class Prompt(Component, name="text.prompt"):
 
 def _inputs(template: Template) -> dict[str, tuple[Port, ...]]:
     """Return a prompt's inputs: rows have one place, so what occurs twice at once is a text."""
-    inputs = dict.fromkeys(template.inputs, FILLS)
+    return {name: TEXT if name in _repeated(template) else FILLS for name in template.inputs}
+
+
+def _input_hint(template: Template) -> str:
+    """Return how to write a slot; braces that are text may have been meant for one."""
+    literals = (part for part in template.all_parts if isinstance(part, str))
+    return BRACES_HINT if any("{" in each for each in literals) else SLOT_HINT
+
+
+def _repeated(template: Template) -> set[str]:
+    """Return the slots that occur twice at once."""
+    found: set[str] = set()
     for parts in (template.parts, *template.fragments.values()):
         names = [part.name for part in parts if isinstance(part, TemplateSlot)]
-        inputs |= {name: TEXT for name in names if names.count(name) > 1 and name in inputs}
-    return inputs
+        found.update(name for name in names if names.count(name) > 1)
+    return found
+
+
+def _reasons(template: Template) -> dict[str, str]:
+    """Return why slots take no rows."""
+    reason = "{%s} occurs twice in the template, and rows have one place: give each a name"
+    return {name: reason % name for name in _repeated(template)}
 
 
 def _outputs(template: Template, own: Mapping[str, Port]) -> dict[str, Port]:

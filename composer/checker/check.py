@@ -11,6 +11,7 @@ from composer.checker.accepted_warnings import without_accepted
 from composer.checker.component_facts import describe_components
 from composer.checker.lock_differences import lock_problems
 from composer.checker.packages import package_problems
+from composer.checker.shared_nodes import not_yet_found
 from composer.checker.stored_dtypes import stored_dtype_problems
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, errors_of, in_order
@@ -94,7 +95,7 @@ def check_variant(
     graphs = {}
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, components)
-        problems += found
+        problems += not_yet_found(found, problems)
     if not errors_of(problems):
         problems += _unused_components(manifest, graphs)
     request = CheckRequest(bundle, variant, sources or {}, asked, backends or {})

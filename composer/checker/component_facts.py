@@ -149,10 +149,9 @@ class _Describer:
             message = f"{use} has no kind for the backend '{requested}'"
             self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
             return
-        uses, hint = registry.use_names(), install_hint(self.manifest, use)
-        near = [*registry.component_names(), *uses]
-        message = with_nearest(f"there is no component kind '{use}'", use, near)
-        self.report("W212", message, name, "use", hint=hint or f"installed: {listed(uses)}")
+        message, kinds = registry.unknown_kind(use)
+        hint = install_hint(self.manifest, use) or f"installed: {listed(kinds)}"
+        self.report("W212", message, name, "use", hint=hint)
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class of a kind."""

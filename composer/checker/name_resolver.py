@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.checker.packages import install_hint
 from composer.core import registry
-from composer.core.call_signature import CALL, CallSignature
+from composer.core.call_signature import CALL, OUT, CallSignature
 from composer.core.ports import Port
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Node, Value, facts_of, methods_of
@@ -57,12 +57,29 @@ class NameResolver:
         if run in registry.operator_names():
             return None, run, self._operator(name, run)
         if owner not in self.manifest.components:
-            options = [*registry.operator_names(), *self.manifest.components]
-            message = f"'{owner}' is neither an operator nor a component"
-            message = with_nearest(message, owner, options)
-            hint = install_hint(self.manifest, run) or f"there are: {listed(options)}"
-            self.report("W202", message, "graph", name, "run", hint=hint)
+            self._report_unknown_run(name, run)
         return None, method or CALL, None
+
+    def _report_unknown_run(self, name: str, run: str) -> None:
+        owner = run.partition(".")[0]
+        options = [*registry.operator_names(), *self.manifest.components]
+        message = f"'{owner}' is neither an operator nor a component"
+        methods = [each for each in self.components if run in methods_of(self.components, each)]
+        if methods:
+            message = f"{message}; did you mean '{methods[0]}.{run}'?"
+        else:
+            message = with_nearest(message, owner, options)
+        hint = install_hint(self.manifest, run) or f"there are: {listed(options)}"
+        if run in (*registry.component_names(), *registry.use_names()):
+            hint = f"{run} is a kind: declare a component, part: {{use: {run}}}, and run that"
+        self.report("W202", message, "graph", name, "run", hint=hint)
+
+    def _values_of(self, component: str) -> str:
+        """Return how to write the values that a component gives."""
+        nodes = [f"${name}" for name, node in self.nodes.items() if node.component == component]
+        if nodes:
+            return f"write the value of a node that runs it: {listed(nodes)}"
+        return f"add a node that runs it above, x: {{run: {component}}}, and write $x"
 
     def _operator(self, name: str, run: str) -> CallSignature | None:
         """Return the signature of an operator, or report why it cannot be imported."""
@@ -77,10 +94,15 @@ class NameResolver:
 
     def why(self, component: str | None, name: str) -> tuple[str, ...]:
         """Return why a component does not have a method or port that others of its kind have."""
-        reason = facts_of(self.components, component).missing_reasons.get(name)
-        if component is None or reason is None:
+        reason = self.reason(component, name)
+        if component is None or not reason:
             return ()
-        return f"others of {self.components[component].cls.name} have it", reason
+        return f"others of {self.components[component].cls.name} have it", *reason
+
+    def reason(self, component: str | None, name: str) -> tuple[str, ...]:
+        """Return what a component says of one of its methods or ports, if it says something."""
+        found = facts_of(self.components, component).missing_reasons.get(name)
+        return (found,) if found else ()
 
     def input_hint(self, component: str | None, key: str) -> str:
         """Return how a component comes to an input that it does not have."""
@@ -119,9 +141,14 @@ class NameResolver:
                 hint = "a node can use only values defined above it"
             elif base in self.task.graph:
                 hint = "move its node up: a node can use only values defined above it"
+            elif base in self.manifest.components:
+                hint = f"'{base}' is a component: {self._values_of(base)}"
             else:
                 message = with_nearest(message, reference, values)
             self.report("W206", message, *at, hint=hint)
+        elif out == OUT and base in self.values:
+            message = f"'${base}' has no output '{OUT}' by that name"
+            self.report("W207", message, *at, hint=f"what its node gives is ${base} itself")
         elif not out:
             hint = f"choose: {listed(outs)}"
             self.report("W207", f"'${base}' has several outputs", *at, hint=hint)
@@ -137,7 +164,7 @@ class NameResolver:
         caller, entry = self.nodes.get(node), self.task.graph.get(node)
         if entry and out in entry.with_ and (caller is None or out not in caller.inputs):
             given = "none"
-        elif caller is None or caller.signature is None or out not in caller.signature.returns:
+        elif caller is None or not _marks_rows(caller, out):
             return ()
         elif out in caller.wires:
             given = f"${caller.wires[out]}, a text"
@@ -146,3 +173,9 @@ class NameResolver:
         else:
             given = "not wired"
         return (f"its input '{out}' is {given}: there are no rows to mark",)
+
+
+def _marks_rows(node: Node, out: str) -> bool:
+    """Return whether an output marks the rows of the input that it is named after."""
+    port = node.signature.returns.get(out) if node.signature else None
+    return port is not None and out in port.marks

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 from composer.core.call_signature import CallSignature, Option
 from composer.core.component import Component
 from composer.core.errors import ComposerError
-from composer.core.suggest import listed
 from composer.manifest.validation_faults import TYPES, describe
 
 
@@ -30,7 +29,7 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         for found in errors:
             kind = found["type"].partition("_")[0]
             kinds[kind] = TYPES.get(f"{kind}_type", found["msg"].removeprefix("Input should be "))
-        wanted = listed(kinds.values())
+        wanted = " or ".join(kinds.values())
         raise ValueError(f"option '{name}' should be {wanted}, not {describe(given)}") from None
 
 

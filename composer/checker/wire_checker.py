@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from composer.checker.wire_hints import WireHints
@@ -21,6 +22,7 @@ from composer.graph.graph import (
 )
 
 Scope = dict[str, str | None]
+SETTING = re.compile(r"(\w+): config\.([\w.]+)( \d+)?")  # of a component, as a witness has it
 TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
 
 
@@ -68,7 +70,10 @@ class WireChecker:
         if port is None:
             expected_ports = " or ".join(f"'{self.numbered(node, p)}'" for p in ports)
             message = f"{given} is '{actual}' but {label} needs {expected_ports}"
-            self.report("W211", message, *at, hint=self.hints.kind(actual, ports))
+            reason = facts_of(self.components, node.component).missing_reasons.get(key)
+            causes = (reason,) if reason else ()
+            hint = self.hints.kind(actual, ports)
+            self.report("W211", message, *at, causes=causes, hint=hint)
             return None
         if actual.kind != "tensor":
             return None
@@ -230,7 +235,7 @@ def _axes(dims: Sequence[int | str]) -> str:
 def _hint_for_lengths(port: Port, left: Bound, right: Bound) -> str | None:
     """Return a hint for two lengths that differ: a setting that one of them is, or a projector."""
     for bound, other in ((left, right), (right, left)):
-        component, _, setting = bound.witness.partition(": config.")
-        if setting.isidentifier():
-            return f"{component} would fit with {setting}: {other.value} in its config"
+        found = SETTING.fullmatch(bound.witness)
+        if found:
+            return f"{found[1]} would fit with {found[2]}: {other.value} in its config"
     return TRAINED_TOGETHER if port.space else None

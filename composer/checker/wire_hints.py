@@ -64,6 +64,9 @@ class WireHints:
         hints = [self._beside(value, port, lengths)]
         if len(actual.dims) == 1 and len(port.dims) == 2 and can_cast(actual.dtype, port.dtype):
             hints.append(f"a vector is one row after {{run: row, with: {{x: ${value.name}}}}}")
+        if len(actual.dims) == len(port.dims) + 1 and actual.dims[0] == 1:
+            shorter = " ".join(map(str, (actual.dtype or "", *actual.dims[1:]))).strip()
+            hints.append(f"ports have no axis of the batch: without it, this is '{shorter}'")
         return "; or ".join(filter(None, hints)) or None
 
     def _beside(self, value: Value, port: Port, lengths: Lengths) -> str | None:

@@ -15,6 +15,7 @@ from composer.checker.name_resolver import NameResolver
 from composer.checker.options import option_conflicts, read_option
 from composer.checker.outputs import OutputTyper
 from composer.checker.row_positions import RowPositions
+from composer.checker.shared_nodes import origin_of
 from composer.checker.wire_checker import WireChecker
 from composer.core.call_signature import OUT, CallSignature, Option
 from composer.core.errors import Problem
@@ -98,7 +99,8 @@ class _Wiring:
         self, code: str, message: str, *at: str | int, key: bool = False, **more: Any
     ) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)
-        self.problems.add(Problem(code, message, place, **more))
+        causes = (*more.pop("causes", ()), *origin_of(self.manifest, self.task, at))
+        self.problems.add(Problem(code, message, place, causes, **more))
 
     def input(self, name: str, entry: Input) -> Value:
         text = INPUT_PORTS.get(entry.type, entry.type)
@@ -143,7 +145,8 @@ class _Wiring:
                 literals[key] = given.removeprefix("$")
             else:
                 ports = tuple(self.fit.numbered(node, port) for port in signature.inputs[key])
-                self.report_no_reference(f"{entry.run}.{key}", ports, given, at)
+                why = self.names.reason(component, key)
+                self.report_no_reference(f"{entry.run}.{key}", ports, given, at, why)
         checked = self.components.get(component or "")
         if checked and options.keys() == entry.with_.keys() & signature.options.keys():
             for message in option_conflicts(checked.cls, method, signature, options):
@@ -175,7 +178,12 @@ class _Wiring:
         return found
 
     def report_no_reference(
-        self, label: str, ports: Ports, given: Any, at: Sequence[str | int]
+        self,
+        label: str,
+        ports: Ports,
+        given: Any,
+        at: Sequence[str | int],
+        causes: tuple[str, ...],
     ) -> None:
         expected_ports = " | ".join(map(str, ports))
         alone, hint = f"${given}", None
@@ -184,7 +192,7 @@ class _Wiring:
         if isinstance(alone, str) and alone.removeprefix("$") in self.values:
             hint = f"write {alone}"
         message = f"{label} needs a $reference to '{expected_ports}', not {describe(given)}"
-        self.report("W205", message, *at, hint=hint)
+        self.report("W205", message, *at, causes=causes, hint=hint)
 
     def resolve_references(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
@@ -214,10 +222,12 @@ class _Wiring:
         for port in required:
             if port not in entry.with_:
                 ports = signature.inputs.get(port, ())
-                given = "$..." if ports else "a literal"
                 message = f"{entry.run} needs input '{port}', which is not wired"
-                causes = self.fit.witnesses(component, ports)
-                hint = f"add it under 'with': {port}: {given}{self.names.giver(component, ports)}"
+                causes = self.fit.witnesses(component, ports) + self.names.reason(component, port)
+                hint = f"add it under 'with': {port}: $...{self.names.giver(component, ports)}"
+                if not ports:
+                    message = f"{entry.run} needs the option '{port}'"
+                    hint = f"add it under 'with'; composer explain {entry.run} describes it"
                 self.report("W204", message, "graph", name, key=True, causes=causes, hint=hint)
 
     def option(

@@ -185,7 +185,7 @@ def with_language(graph: Graph, inputs: list[str] | None, language: str | None) 
         return inputs
     entry = graph.inputs.get("language")
     if entry is None:
-        message = "the bundle has no input 'language'"
+        message = f"{graph.owner} has no input 'language'"
         hint = f"it takes: {listed(graph.inputs)}"
         raise ComposerError(Problem("R540", message, hint=hint))
     return [*(inputs or ()), f"language={in_spelling_of(language, str(entry.default or ''))}"]

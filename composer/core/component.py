@@ -47,9 +47,10 @@ class Facts:
     unless a placement loads tables. `casts` describes which weights are stored otherwise than
     they are loaded. `methods` replaces the decorated ports where they come from a file or from the
     config. `missing_reasons` says of each method and port that others of its kind have why it has
-    none. `masks` names, by port, the output or optional input beside it that marks which of its
-    frames are no padding. `input_hint` says how there would be an input NAME. `lengthen` gives, for
-    a symbol that is as long as what comes in, the config that makes it so many, None where it is
+    none, and of an input why it takes nothing else. `masks` names, by port, the output or optional
+    input beside it that marks which of its frames are no padding. `input_hint` says how there would
+    be an input NAME. `lengthen` gives, for a symbol that is as long as what comes in, the config
+    that makes it so many, None where it is
     that already. `unknown` says that
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do

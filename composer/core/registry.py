@@ -16,6 +16,7 @@ from composer.core.extensions import (
 from composer.core.family import Family
 from composer.core.operator import Operator
 from composer.core.placement import CACHE, HOST, TABLES, PlacementKey
+from composer.core.suggest import with_nearest
 
 COMPONENTS = "composer.components"
 FAMILIES = "composer.families"
@@ -93,6 +94,16 @@ def family_kinds(name: str) -> dict[str, str]:
         if kind in component_names():
             found[backend] = kind
     return found
+
+
+def unknown_kind(use: str) -> tuple[str, list[str]]:
+    """Return what to say of a `use` that is no kind, and the kinds to choose from."""
+    message, names = f"there is no component kind '{use}'", component_names()
+    first = use.partition(".")[0]
+    alike = [name for name in names if name.startswith(f"{first}.")]
+    if use != first or not alike:
+        message = with_nearest(message, use, [*names, *use_names()])
+    return message, alike or use_names()
 
 
 def use_names() -> list[str]:

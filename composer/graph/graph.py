@@ -13,6 +13,7 @@ from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port, Ports
 from composer.graph.dims import DimUnifier, Length
+from composer.manifest.entries import DEFAULT
 
 if TYPE_CHECKING:
     from composer.core.component import Component
@@ -179,6 +180,11 @@ class Graph:
     values: Mapping[str, Value]
     outputs: Mapping[str, str]
     dims: DimUnifier
+
+    @property
+    def owner(self) -> str:
+        """Return what an author knows it as: the bundle's one graph, or a task of several."""
+        return "the bundle" if self.task == DEFAULT else f"task '{self.task}'"
 
     @property
     def components(self) -> tuple[str, ...]:

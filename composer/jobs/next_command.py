@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from composer.manifest import Manifest
-from composer.manifest.entries import Input, Task
-from composer.manifest.manifest import DEFAULT
+from composer.manifest.entries import DEFAULT, Input, Task
 
 FIRST = ("align", "transcribe", "chat")
 PLACEHOLDERS = {"audio": "clip.wav", "image": "photo.jpg", "text": "TEXT"}

@@ -86,6 +86,9 @@ class Node:
     range: tuple[float | None, float | None] | None = None
 
 
+DEFAULT = "default"  # the task of a bundle with one
+
+
 @dataclass(frozen=True)
 class Task:
     """A graph with its inputs and outputs; `at` is the path of its keys in the manifest."""

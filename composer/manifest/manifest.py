@@ -13,6 +13,7 @@ from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.quantization_recipe import QuantizationRecipe
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.entries import (
+    DEFAULT,
     AdapterEntry,
     ComponentEntry,
     Input,
@@ -41,7 +42,6 @@ from composer.manifest.validation_faults import Fault, validation_faults, wrong_
 from composer.manifest.variant_faults import misspelt_components
 
 FILES = ("bundle.yaml", "bundle.json")
-DEFAULT = "default"
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from composer.core.ports import DTYPES, parse_port
-from composer.core.suggest import listed, with_nearest
-from composer.manifest.fields import HUB_ID
+from composer.core.suggest import listed
+from composer.manifest.paths import Path, check_path, source_error, source_hint
 from composer.manifest.tree import shortened
 from composer.manifest.validation_faults import Fault, describe, format_path, wrong_type_fault
 
@@ -19,13 +18,6 @@ MOST_VARIANTS = 100  # each of them is checked
 SHORTHAND = ("inputs", "graph", "outputs")
 FIXED = ("composer", "variants")
 
-HUB = re.compile(HUB_ID.rstrip("$") + r"(@[A-Za-z0-9][A-Za-z0-9._/-]*)?$")
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-SOURCE_HINT = "write hf:owner/name, hf:owner/name@revision, or a folder such as ./weights"
-PATH_HINT = "write a source's name, then the path inside it, such as repo/decoder"
-
-Path = tuple[str | int, ...]
-
 
 def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     """Yield violations of rules between keys; values of a wrong type are skipped."""
@@ -34,10 +26,10 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     for name, value in sources.items():
         if not isinstance(value, str) or not value:
             continue
-        fault = _source_error(value)
+        fault = source_error(value)
         if fault:
             message = f"'{shortened(value)}' is not a source: {fault}"
-            yield Fault("M127", message, ("sources", name), _source_hint(value))
+            yield Fault("M127", message, ("sources", name), source_hint(value))
     for name, component in _mapping(data.get("components")).items():
         at = ("components", name)
         adapters = _mapping(_mapping(component).get("adapters"))
@@ -46,7 +38,7 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
             owners.append(((*at, "adapters", key), adapter))
         for path, owner in owners:
             for key in ("weights", "files"):
-                yield from _check_path(_mapping(owner).get(key), (*path, key), sources)
+                yield from check_path(_mapping(owner).get(key), (*path, key), sources)
     variants = _mapping(data.get("variants"))
     if len(variants) > MOST_VARIANTS:
         message = f"there are {len(variants)} variants; the limit is {MOST_VARIANTS}"
@@ -57,62 +49,6 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
                 message = f"a variant cannot change '{key}'"
                 yield Fault("M133", message, ("variants", name, key), "remove it", key=True)
     yield from _check_tasks(data)
-
-
-def _source_error(text: str) -> str | None:
-    """Return why a text is not a source, or None if it is one."""
-    if text.startswith("hf:"):
-        rest = text[3:]
-        if not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]:
-            return "a hub repository is owner/name"
-        return None
-    fault = _path_error(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
-    if fault is None and not text.startswith("./") and text != ".":
-        return "a folder begins with ./ and a hub repository with hf:"
-    return fault
-
-
-def _path_error(text: str, empty: bool = False) -> str | None:
-    """Return why a text is not a plain relative path, or None if it is one."""
-    if ADDRESS.match(text):
-        return "addresses are not allowed"
-    if re.search(r"[\\\x00-\x1f\x7f]", text):
-        return "it has a backslash or a control character"
-    if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:", text):
-        return "it is not relative"
-    parts = text.split("/")
-    if ".." in parts:
-        return "'..' leaves the folder"
-    if not empty and ("" in parts or "." in parts):
-        return "a part of it is empty"
-    return None
-
-
-def _source_hint(text: str) -> str:
-    hub = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
-    if hub:
-        return f"write hf:{hub[1]}"
-    if HUB.fullmatch(text):
-        return f"write hf:{text}, or ./{text} if it is a folder"
-    return SOURCE_HINT
-
-
-def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Fault]:
-    if not isinstance(value, str) or not value:
-        return
-    fault = _path_error(value)
-    if fault or value.startswith("hf:"):
-        fault = fault or "a repository is declared under sources"
-        message = f"{format_path(path)} is not a path inside a source: {fault}"
-        yield Fault("M128", message, path, PATH_HINT)
-        return
-    source = value.partition("/")[0]
-    if source not in sources:
-        message = f"'{shortened(source)}' in {format_path(path)} is not a source"
-        hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
-        if HUB.fullmatch(value):
-            hint = f"a repository is a source: sources: {{repo: hf:{value}}}; {hint}"
-        yield Fault("M129", with_nearest(message, source, sources), path, hint)
 
 
 def _check_tasks(data: dict[str, Any]) -> Iterator[Fault]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from composer.core.suggest import did_you_mean, listed, with_nearest
+from composer.core.suggest import did_you_mean, listed
 from composer.manifest import fields
 from composer.manifest.format import BundleFields
+from composer.manifest.likely_keys import PLACEMENT, PLACEMENT_HINT, likely_key
+from composer.manifest.model_fields import fields_by_key, model_at
 from composer.manifest.tree import shortened
 
 KEY = "[key]"
@@ -99,9 +100,9 @@ def validation_faults(
         path = (*at, *inner)
         kind, value, context = item["type"], item["input"], item.get("ctx", {})
         if kind == "missing":
-            yield _missing(path, _model_at(inner[:-1], model))
+            yield _missing(path, model_at(inner[:-1], model))
         elif kind == "extra_forbidden":
-            yield _unknown(path, _model_at(inner[:-1], model))
+            yield _unknown(path, model_at(inner[:-1], model))
         elif kind == "value_error":
             why = str(context["error"])
             yield Fault("M124", f"{format_path(path)}: {why}", path)
@@ -128,11 +129,14 @@ def validation_faults(
                 "M124", f"{format_path(path)} must be {bound} {limit:g}, not {value:g}", path
             )
         else:
-            yield wrong_type_fault(path, TYPES.get(kind, "something else"), value)
+            keys = list(fields_by_key(model_at(inner, model)))
+            yield wrong_type_fault(path, TYPES.get(kind, "something else"), value, keys)
 
 
-def wrong_type_fault(path: tuple[str | int, ...], expected: str, value: Any) -> Fault:
-    """Return the finding for a value of the wrong type."""
+def wrong_type_fault(
+    path: tuple[str | int, ...], expected: str, value: Any, keys: Sequence[str] = ()
+) -> Fault:
+    """Return the finding for a value of the wrong type; a mapping there would have these keys."""
     hint = None
     if value is None:
         hint = "give it a value, or remove the key"
@@ -140,6 +144,10 @@ def wrong_type_fault(path: tuple[str | int, ...], expected: str, value: Any) -> 
         hint = "put it in quotes"
     elif expected.endswith("number") and isinstance(value, str):
         hint = "write it as a plain number, without quotes"
+    elif expected.startswith("a mapping"):
+        hint = f"its keys: {listed(keys)}" if keys else "write each entry as name: value"
+    elif expected == "a list":
+        hint = "a list stands in brackets: [a, b]"
     return Fault(
         "M123", f"{format_path(path)} should be {expected}, not {describe(value)}", path, hint
     )
@@ -170,7 +178,7 @@ def format_path(path: tuple[str | int, ...]) -> str:
 
 def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Fault:
     *parent, name = path
-    field = _fields(model).get(str(name))
+    field = fields_by_key(model).get(str(name))
     hint = f"{name}: {field.description}" if field else None
     message = f"{format_path(tuple(parent))} needs the key '{name}'"
     return Fault("M122", message, tuple(parent), hint, key=True)
@@ -178,10 +186,15 @@ def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Faul
 
 def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Fault:
     *parent, name = path
-    options = list(_fields(model))
+    options = list(fields_by_key(model))
     message = f"unknown key '{shortened(str(name))}' in {format_path(tuple(parent))}"
-    message = with_nearest(message, str(name), options)
-    return Fault("M121", message, path, f"keys here: {listed(options)}", key=True)
+    meant = likely_key(str(name), options)
+    if meant:
+        message = f"{message}; did you mean '{meant}'?"
+    hint = f"keys here: {listed(options)}"
+    if name in PLACEMENT and "use" in options:
+        hint = PLACEMENT_HINT
+    return Fault("M121", message, path, hint, key=True)
 
 
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Fault:
@@ -213,36 +226,3 @@ def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) 
         return Fault("M130", message, path, key=key)
     code, message, hint = PATTERNS[context["pattern"]]
     return Fault(code, f"'{shortened(value)}' in {where} {message}", path, hint, key)
-
-
-def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
-    """Return the fields of a model by the keys of the file."""
-    if model is None:
-        return {}
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _model_at(path: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel] | None:
-    kind: Any = model
-    for part in path:
-        if _is_model(kind):
-            field = _fields(kind).get(str(part))
-            inner = field.annotation if field else None
-        else:
-            *_, inner = get_args(kind) or [None]
-        kind = _unwrap(inner)
-    return kind if _is_model(kind) else None
-
-
-def _unwrap(kind: Any) -> Any:
-    """Unwrap Annotated, and pick the mapping or list of a union."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) in (Union, UnionType):
-        kinds = [_unwrap(option) for option in get_args(kind)]
-        return next((k for k in kinds if get_origin(k) in (dict, list) or _is_model(k)), kinds[0])
-    return kind
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -169,6 +169,8 @@ def _refuse_syntax(
         at = (mark.line + 1, mark.column + 1)
         if text[mark.index : mark.index + 1] == "\t":
             report.stop("M105", "tabs are not allowed here", at, "indent with spaces")
+        if text[: mark.index + 1].endswith("${"):
+            report.stop("M105", "'${' begins no value", at, "write $name, without braces")
     problem = " ".join(str(error.problem or error.context or "unreadable").split())
     for pattern, code, message, hint in SYNTAX:
         if re.search(pattern, problem, re.IGNORECASE):

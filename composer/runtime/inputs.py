@@ -38,7 +38,7 @@ def read_inputs(
     for name in given.keys() - graph.inputs.keys():
         near = did_you_mean(name, graph.inputs)
         hint = near or f"it takes: {listed(graph.inputs)}"
-        problems.report("R540", f"the bundle has no input '{name}'", hint=hint)
+        problems.report("R540", f"{graph.owner} has no input '{name}'", hint=hint)
     values = {}
     for name, entry in graph.inputs.items():
         value = given.get(name)
@@ -131,7 +131,8 @@ def _read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> 
         made = array.astype(dtype)
     overflowed = dtype.kind == "f" and np.isinf(made).sum() > np.isinf(array).sum()
     if overflowed or (whole and not np.array_equal(made, array)):
-        message = f"'{name}' needs '{port}', which cannot hold {array.min()} to {array.max()}"
+        span = f"{array.min()} to {array.max()}" if array.min() < array.max() else f"{array.min()}"
+        message = f"'{name}' needs '{port}', which cannot hold {span}"
         raise ComposerError(Problem("R542", message))
     return made
 

@@ -166,7 +166,7 @@ def test_an_answer_of_several_lines_is_one(piped, bundle):
         ([], ["--task", "shout"], "task 'shout' is not a conversation: no output has the name and"),
         ([], ["--task", "talk"], "R543 the bundle has no task 'talk'"),
         ([], ["-i", "text=hi"], "R540 'text' is what is typed in each turn: leave it out"),
-        ([], ["-i", "txt=hi"], "R540 the bundle has no input 'txt'"),
+        ([], ["-i", "txt=hi"], "R540 task 'chat' has no input 'txt'"),
         ([(", default: []}", "}")], [], "R541 input 'history' (ids) is not given"),
         ([("  chat:", "  talk:"), ("history: $so_far", "so_far: $so_far")], [],
          "fake-chat has no task that is a conversation; choose by --task"),

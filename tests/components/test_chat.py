@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
+import composer
 from composer.components.text.chat import Chat
 from composer.core.call_signature import CALL
 from composer.core.component import Spec
@@ -206,3 +207,26 @@ def test_a_text_that_the_tokenizer_would_take_for_a_token(tmp_path, gemma):
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ComposerError, match="R522 a text spells the special token '<eos>'"):
         made(tmp_path)(text="<eos>")
+
+
+@pytest.mark.parametrize("slots", ["{speech}", "{speech}{speech}"])
+def test_rows_are_refused_in_a_conversation(gemma, tmp_path, slots):
+    (tmp_path / "bundle.yaml").write_text(f"""
+composer: 1
+name: talk
+sources: {{repo: ./}}
+components:
+  turn:
+    use: text.chat
+    files: repo
+    config: {{first: "a{slots}{{text}}", next: "b{slots}{{text}}"}}
+inputs: {{rows: {{type: tensor, port: f32 N 4}}, text: text}}
+graph: {{asked: {{run: turn, with: {{speech: $rows, text: $text}}}}}}
+outputs: {{ids: $asked.ids}}
+""")
+    (found,) = composer.check(tmp_path, sources={"repo": gemma}).problems
+    assert str(found).split("bundle.yaml:")[1] == (
+        "11:43: W211 $rows is 'f32 N 4' but turn.speech needs 'text'\n"
+        "    a conversation is remembered as ids, so its slots take no rows; those of text.prompt "
+        "do"
+    )

@@ -76,6 +76,13 @@ def test_pool(on, mode, by, remainder, ceil):
         assert np.abs(got - other[0].T.numpy()).max() > 0.1
 
 
+@pytest.mark.parametrize("mode", ["mean", "max"])
+@pytest.mark.parametrize("count", [1, 11])
+def test_pool_of_all_rows(on, mode, count):
+    got = run(on, "pool", x=X[:count], by="all", mode=mode)
+    np.testing.assert_allclose(got, getattr(X[:count], mode)(axis=0, keepdims=True), atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 def test_pooled_halves_are_summed_wider(dtype):
     rows = np.full((4096, 1), 1.0, np.float32)  # 2048 and 256 are where counting by ones ends
@@ -171,6 +178,7 @@ def checked(folder, node):
         ("{run: stack_frames, with: {x: $free, by: 8, remainder: pad}}", [None, 640]),
         ("{run: pool, with: {x: $x, by: 2}}", [750, 80]),
         ("{run: pool, with: {x: $free, by: 2}}", [None, 80]),
+        ("{run: pool, with: {x: $free, by: all}}", [1, 80]),
         ("{run: concat, with: {values: [$x, $y, $y]}}", [1560, 80]),
         ("{run: concat, with: {values: [$x, $free]}}", [None, 80]),
         ("{run: slice, with: {x: $x, start: -750}}", [750, 80]),
@@ -193,8 +201,8 @@ def test_lengths_are_known_before_a_run(tmp_path, node, lengths):
             "becomes of them",
         ),
         ("{run: slice, with: {x: $y, stop: 31}}", "W229 slice cannot take rows 0 to 31 of 30"),
-        ("{run: pool, with: {x: $x}}", "W204 pool needs input 'by', which is not wired\n"
-         "    hint: add it under 'with': by: a literal"),
+        ("{run: pool, with: {x: $x}}", "W204 pool needs the option 'by'\n"
+         "    hint: add it under 'with'; composer explain pool describes it"),
         (
             "{run: pool, with: {x: $x, by: 2, mode: median}}",
             "W216 option 'mode' should be 'mean' or 'max', not 'median'",

@@ -85,7 +85,7 @@ def test_a_bundle_that_was_open_stays_so(bundle):
         ({"task": "transcribe"}, "R543 task 'transcribe' takes no text that must be given"),
         ({"task": "tell"}, "R543 the bundle has no task 'tell'"),
         ({"inputs": {"text": "hi"}}, "R540 'text' is what is typed in each turn"),
-        ({"inputs": {"txt": "hi"}}, "R540 the bundle has no input 'txt'"),
+        ({"inputs": {"txt": "hi"}}, "R540 task 'chat' has no input 'txt'"),
         ({"options": {"answer": {"top": 3}}}, "R544 cannot set on 'answer' the option 'top'"),
     ],
 )

@@ -63,7 +63,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "licence",
             "{a: b}",
-            "7:10: M123 licence should be a list, not a mapping",
+            "7:10: M123 licence should be a list, not a mapping\n"
+            "    hint: a list stands in brackets: [a, b]",
         ),
         (
             "publishes",
@@ -81,8 +82,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "1",
             "7:1: M121 unknown key 'wiht' in the bundle\n"
             "    hint: keys here: composer, name, summary, licence, provenance, "
-            "publishes, recognises, sources, packages, components, variants, tasks, inputs, graph, "
-            "outputs",
+            "publishes, recognises, sources, packages, accepts, components, variants, tasks, "
+            "inputs, graph, outputs",
         ),
         (
             "sources",
@@ -173,7 +174,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "components",
             "{d: 3}",
-            "6:17: M123 components.d should be a mapping of keys to values, not the number 3",
+            "6:17: M123 components.d should be a mapping of keys to values, not the number 3\n"
+            "    hint: its keys: use, weights, files, precision, config, emits, adapters",
         ),
         (
             "components",
@@ -230,7 +232,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "components",
             "{d: {use: x, config: [1]}}",
-            "6:34: M123 components.d.config should be a mapping of keys to values, not a list",
+            "6:34: M123 components.d.config should be a mapping of keys to values, not a list\n"
+            "    hint: write each entry as name: value",
         ),
         (
             "components",
@@ -349,7 +352,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "graph",
             "{mel: {run: features, with: [1]}}",
-            "6:36: M123 graph.mel.with should be a mapping of keys to values, not a list",
+            "6:36: M123 graph.mel.with should be a mapping of keys to values, not a list\n"
+            "    hint: write each entry as name: value",
         ),
         (
             "graph",
@@ -372,7 +376,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "variants",
             "{a: 3}",
-            "7:15: M123 variants.a should be a mapping of keys to values, not the number 3",
+            "7:15: M123 variants.a should be a mapping of keys to values, not the number 3\n"
+            "    hint: write each entry as name: value",
         ),
         (
             "variants",

@@ -75,6 +75,7 @@ def test_quantized_weights_without_a_head(tmp_path):
         assert np.abs(hidden(lm) - want).max() <= 1e-4 * np.abs(want).max()
     assert sorted(facts.methods) == ["embed", "hidden"]
     assert facts.missing_reasons["generate"] == "config.head is false, so that it has no logits"
+    assert facts.notes == ()
 
 
 def test_generating_afterwards_is_as_before(tmp_path):
