@@ -91,15 +91,22 @@ def _value(stated: Mapping[str, Any], path: str) -> Any:
 
 
 def _unknown(checkpoint: Location, file: Location, key: str, found: Any) -> Problem:
+    """Return what is said where no default manifest fits, or what one that nearly does wants."""
     known: list[Any] = []
+    causes = [f"the default manifests are {listed(sorted(default_manifests()))}"]
     for each in default_manifests().values():
-        known += each.recognises.get(key, ())
+        values = each.recognises.get(key, ())
+        known += values
+        if found in values:
+            rest = {other: some for other, some in each.recognises.items() if other != key}
+            wanted = "; ".join(f"{other}: {', '.join(some)}" for other, some in rest.items())
+            causes.append(f"{each.name} is for it with {wanted}")
+    near = None if found in known else did_you_mean(str(found), known)
     return Problem(
         "S456",
         f"{checkpoint} has no bundle.yaml, and no default manifest is for its {key} "
-        f"{show(str(found))}",
+        f"{show(str(found))}" + " alone" * (found in known),
         Place(str(file)),
-        (f"the default manifests are {listed(sorted(default_manifests()))}",),
-        hint=did_you_mean(str(found), known)
-        or "write a manifest: composer new DIR makes one to change",
+        tuple(causes),
+        hint=near or "write a manifest: composer new DIR makes one to change",
     )

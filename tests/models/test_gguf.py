@@ -233,7 +233,7 @@ REFUSED = {
     "another architecture": (
         {"general.architecture": "bert"},
         "W241 is a GGUF file of the architecture 'bert'\n"
-        "    read are gemma2, gemma3, gemma4, gemma4e2b, llama, qwen2, qwen3\n"
+        "    read are gemma2, gemma3, gemma4, gemma4e2b, llama, qwen2, qwen3, qwen3vl\n"
         "    hint: give the checkpoint that it was converted from, in safetensors",
     ),
     "a key that nothing reads": (

@@ -1,4 +1,4 @@
-"""Write Gemma-4's text decoder as llama.cpp's convert_hf_to_gguf.py does, in gguf's own names."""
+"""Write Gemma-4 and Qwen3-ASR as llama.cpp's convert_hf_to_gguf.py does, in gguf's own names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gguf.constants import MODEL_ARCH
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from tests.models.gguf_files import packed
+from tests.reference.test_qwen3_asr_released import released_name
 
 ENDINGS = (".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min")
 GEMMA4 = "gemma4"
@@ -280,3 +281,79 @@ def write_mmproj(
 
 
 CHANGED = ("v.patch_embd.weight",)  # written in another order, as float32
+
+
+def write_qwen3_asr(
+    model: Any, tokenizer: Tokenizer, folder: Path, kinds: Callable[[str], str]
+) -> None:
+    """Write Qwen3-ASR as two files, and give the model the weights that they stand for.
+
+    As Qwen3ASRTextModel and Qwen3ASRMmprojModel write it: the decoder is of the architecture of
+    Qwen3-VL, without its pictures.
+    """
+    config, tensors, parts = model.config, {"text": {}, "audio": {}}, {}
+    for name, value in model.state_dict().items():
+        known = released_name(name).removeprefix("thinker.")
+        if known == "lm_head.weight":
+            continue
+        is_audio = known.startswith("audio_tower.")
+        arch = MODEL_ARCH.MMPROJ if is_audio else MODEL_ARCH.QWEN3VL
+        theirs, array = their_name(known, arch, 4), value.float().numpy()
+        if "conv2d" in known and known.endswith(".bias"):
+            array = array[:, None, None]
+        tensors["audio" if is_audio else "text"][theirs] = array
+        parts[theirs] = name
+    tensors["audio"]["a.position_embd.weight"] = np.zeros((1500, 64), np.float32)
+    text, audio = config.text_config, config.audio_config
+    metadata = {
+        "block_count": text.num_hidden_layers,
+        "context_length": text.max_position_embeddings,
+        "embedding_length": text.hidden_size,
+        "feed_forward_length": text.intermediate_size,
+        "attention.head_count": text.num_attention_heads,
+        "attention.head_count_kv": text.num_key_value_heads,
+        "attention.key_length": text.head_dim,
+        "attention.value_length": text.head_dim,
+        "attention.layer_norm_rms_epsilon": float(text.rms_norm_eps),
+        "rope.freq_base": 1e6,
+        "rope.dimension_sections": [24, 20, 20, 0],
+        "n_deepstack_layers": 0,
+    }
+    metadata = {f"qwen3vl.{key}": value for key, value in metadata.items()}
+    metadata |= byte_level_keys(tokenizer, text.vocab_size)
+    speech = {
+        "general.type": "mmproj",
+        "clip.has_audio_encoder": True,
+        "clip.audio.projection_dim": text.hidden_size,
+        "clip.audio.embedding_length": audio.d_model,
+        "clip.audio.feed_forward_length": audio.encoder_ffn_dim,
+        "clip.audio.block_count": audio.encoder_layers,
+        "clip.audio.attention.head_count": audio.encoder_attention_heads,
+        "clip.audio.num_mel_bins": audio.num_mel_bins,
+        "clip.audio.attention.layer_norm_epsilon": 1e-5,
+        "clip.audio.projector_type": "qwen3a",
+    }
+    meant = write(folder / "Qwen3-ASR-Q8_0.gguf", "qwen3vl", metadata, tensors["text"], kinds)
+    meant |= write(folder / "mmproj-Qwen3-ASR-Q8_0.gguf", "clip", speech, tensors["audio"], kinds)
+    own = {parts[name]: value for name, value in meant.items() if name in parts}
+    shapes = model.state_dict()
+    model.load_state_dict({n: v.reshape(shapes[n].shape) for n, v in own.items()}, strict=False)
+
+
+def byte_level_keys(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
+    """Return what TextModel writes of a byte-level tokenizer: rows without a token are padding."""
+    vocab, content = tokenizer.get_vocab(), json.loads(tokenizer.to_str())
+    special = {each["content"]: each["special"] for each in content["added_tokens"]}
+    tokens = sorted(vocab, key=vocab.__getitem__)
+    kinds = {True: TokenType.CONTROL, False: TokenType.USER_DEFINED, None: TokenType.NORMAL}
+    types = [int(kinds[special.get(token)]) for token in tokens]
+    more = rows - len(tokens)
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": tokens + [f"[PAD{len(tokens) + n}]" for n in range(more)],
+        "tokenizer.ggml.token_type": types + [int(TokenType.UNUSED)] * more,
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in content["model"]["merges"]],
+        "tokenizer.ggml.eos_token_id": vocab["<|im_end|>"],
+        "tokenizer.ggml.bos_token_id": vocab["<|im_end|>"],
+    }

@@ -188,7 +188,8 @@ def without_a_norm(metadata, tensors):
 
 REFUSED = {
     without_bounds: "W273 use_clipped_linears contradicts the tensors",
-    another_kind: "W241 is a file of encoders of the kind 'gemma3'\n    read are gemma4a, gemma4v",
+    another_kind: "W241 is a file of encoders of the kind 'gemma3'\n"
+    "    read are gemma4a, gemma4v, qwen3a",
     scaled_pixels: "vision_config.clip.vision.image_std",
     another_width: "vision_config.clip.vision.projection_dim",
     a_key_of_another: "vision_config.clip.vision.window_size",

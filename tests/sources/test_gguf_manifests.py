@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gguf import GGUFWriter
 
 import composer
 from composer.cli import main
@@ -159,14 +160,36 @@ def test_a_template_that_is_not_known_is_refused(metadata, text, published, tmp_
     assert text in str(caught.value)
 
 
-def test_an_architecture_without_a_manifest_is_named(tmp_path):
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(tmp_path / "model.gguf", "qwen3vl")
+def write_empty(file, architecture):
+    writer = GGUFWriter(file, architecture)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "texts"),
+    [
+        (
+            "qwen3moe",
+            (
+                "no default manifest is for its general.architecture 'qwen3moe'\n",
+                "hint: did you mean 'qwen3'?",
+            ),
+        ),
+        (
+            "qwen3vl",
+            (
+                "no default manifest is for its general.architecture 'qwen3vl' alone\n",
+                "    qwen3-asr-gguf is for it with clip.audio.projector_type: qwen3a\n",
+                "hint: write a manifest: composer new DIR makes one to change",
+            ),
+        ),
+    ],
+)
+def test_an_architecture_without_a_manifest_is_named(architecture, texts, tmp_path):
+    write_empty(tmp_path / "model.gguf", architecture)
     with pytest.raises(ComposerError) as caught:
         find_bundle(tmp_path / "model.gguf")
-    assert "no default manifest is for its general.architecture 'qwen3vl'" in str(caught.value)
-    assert "hint: did you mean 'qwen3'?" in str(caught.value)
+    for text in texts:
+        assert text in str(caught.value)

@@ -15,6 +15,7 @@ ARCHITECTURES = {
     "llama": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
+    "qwen3vl": "qwen3",
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
@@ -76,6 +77,8 @@ def checkpoint_config(
         ends += gemma4.ends(metadata)
     else:
         _require_plain_heads(config, prefix)
+    if architecture == "qwen3vl":
+        _leave_pictures_out(config, prefix)
     if architecture == "gemma3":
         _add_gemma3(config, prefix)
     if architecture in LARGEST:
@@ -93,6 +96,13 @@ def _require_plain_heads(config: dict[str, Any], prefix: str) -> None:
     for key in ("attention.value_length", "rope.dimension_count"):
         if config.get(prefix + key) == config.get("head_dim"):
             config.pop(prefix + key, None)
+
+
+def _leave_pictures_out(config: dict[str, Any], prefix: str) -> None:
+    """Leave out three axes of positions, which are one for text and speech, as in Qwen3-ASR."""
+    config.pop(f"{prefix}rope.dimension_sections", None)
+    if config.get(f"{prefix}n_deepstack_layers") == 0:
+        config.pop(f"{prefix}n_deepstack_layers")
 
 
 def _add_gemma3(config: dict[str, Any], prefix: str) -> None:

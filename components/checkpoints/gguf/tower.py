@@ -12,7 +12,7 @@ from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
 
 from ..modules import Module
-from . import mmproj
+from . import mmproj, qwen3_asr
 from .decoder_file import read_decoder_file
 from .parts import all_tensors
 
@@ -33,11 +33,13 @@ def read_tower_file(
     if metadata.get("general.architecture") != mmproj.ARCHITECTURE:
         return read_decoder_file(file, headers)
     stored = all_tensors(file, headers)
+    if metadata.get(f"{mmproj.AUDIO}{mmproj.KIND}") == qwen3_asr.KIND:
+        return qwen3_asr.release_config(metadata), qwen3_asr.release_tensors(stored)
     config = mmproj.release_config(metadata, stored)
     if not config:
         kinds = [show(str(metadata[key])) for key in mmproj.KINDS if key in metadata]
         message = f"is a file of encoders of the kind {' and '.join(kinds) or 'that it leaves out'}"
-        cause = f"read are {listed(sorted(mmproj.KINDS.values()))}"
+        cause = f"read are {listed(sorted([*mmproj.KINDS.values(), qwen3_asr.KIND]))}"
         raise ComposerError(Problem("W241", message, Place(str(file)), (cause,)))
     return config, mmproj.release_tensors(stored)
 

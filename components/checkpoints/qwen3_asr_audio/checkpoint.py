@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.safetensors import Tensor
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
+from ..folder import folder_of, optional_config
+from ..gguf.tower import read_tower_file, widened
 from ..layout import LayoutChecker, count_layers, describe_bound
 from . import layout
 from .settings import AttentionWindows, audio_config, expected_settings, read_windows
@@ -34,9 +38,11 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
     checker = LayoutChecker("qwen3_asr_audio", spec.weights, layout.LABELS)
-    prefix, own = _own(checker, headers)
-    file, at, audio = audio_config(checker, headers)
-    plain, schemes = dequantized_headers(checker, headers.config(file), prefix + layout.TOWER, own)
+    file, config, stored = _open(spec.weights, headers)
+    prefix, own = _own(checker, stored)
+    at, audio = audio_config(checker, file, config)
+    plain, schemes = dequantized_headers(checker, config, prefix + layout.TOWER, own)
+    plain, in_blocks = widened(checker, spec, plain)
     layers = count_layers(own, layout.LAYER_NUMBER)
     wanted = dict(layout.tensor_shapes(layers))
     checker.match(plain, {name: name for name in wanted})
@@ -55,14 +61,23 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
         torch_ordered=frozenset(checker.torch_ordered),
         configs=(file,),
         notes=tuple(checker.problems),
-        packed=packed,
+        packed={**packed, **in_blocks},
         windows=windows,
     )
 
 
-def _own(checker: LayoutChecker, headers: Headers) -> tuple[str, dict[str, Tensor]]:
+def _open(
+    weights: Location, headers: Headers
+) -> tuple[Location, Mapping[str, Any], Mapping[str, Tensor]]:
+    """Return where the config stands, what it says, and all tensors: a folder's, or a file's."""
+    if weights.inside.endswith(GGUF):
+        return weights, *read_tower_file(weights, headers)
+    folder = folder_of(weights)
+    return folder / "config.json", optional_config(folder, headers), headers.safetensors(weights)
+
+
+def _own(checker: LayoutChecker, stored: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
     """Return the encoder's tensors by their short names, and what stands before the tower's."""
-    stored = headers.safetensors(checker.location)
     prefixes = [name.removesuffix(FIRST) for name in stored if name.endswith(FIRST)]
     if len(prefixes) != 1:
         found = "several" if prefixes else "no"

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats.file_problems import show, show_bare
 
 from ..encoder_config import refuse_unread
-from ..folder import folder_of, optional_config
 from ..layout import ExpectedSetting, LayoutChecker
-
-if TYPE_CHECKING:
-    from composer.formats import Headers
 
 SIZES = {
     "num_mel_bins": "mels",
@@ -41,18 +37,16 @@ class AttentionWindows:
 
 
 def audio_config(
-    checker: LayoutChecker, headers: Headers
-) -> tuple[Location, str, Mapping[str, Any]]:
-    """Return the config's file, the keys that lead to `audio_config`, and what it says."""
-    folder = folder_of(checker.location)
-    file, config = folder / "config.json", optional_config(folder, headers)
+    checker: LayoutChecker, file: Location, config: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the keys that lead to `audio_config` in a config's file, and what it says."""
     for keys in (("thinker_config", "audio_config"), ("audio_config",)):
         found: Any = config
         for key in keys:
             if isinstance(found, dict):
                 found = found.get(key)
         if isinstance(found, dict):
-            return file, ".".join(keys), found
+            return ".".join(keys), found
     checker.report(
         "W274",
         f"{file} has no audio_config, which says how many rows attend to each other",
