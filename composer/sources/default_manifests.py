@@ -91,7 +91,7 @@ def _value(stated: Mapping[str, Any], path: str) -> Any:
 
 
 def _unknown(checkpoint: Location, file: Location, key: str, found: Any) -> Problem:
-    """Return what is said where no default manifest fits, or what one that nearly does wants."""
+    """Return the problem that no default manifest fits, with what one for this value wants."""
     known: list[Any] = []
     causes = [f"the default manifests are {listed(sorted(default_manifests()))}"]
     for each in default_manifests().values():

@@ -84,7 +84,7 @@ def checkpoint_config(
     if architecture in LARGEST:
         _add_scale(config, LARGEST[architecture])
     if ends:
-        config["eos_token_id"] = list(dict.fromkeys(ends))
+        config["eos_token_id"] = [each for at, each in enumerate(ends) if each not in ends[:at]]
     return config
 
 

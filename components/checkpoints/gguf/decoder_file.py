@@ -35,7 +35,7 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     if architecture == crispasr.ARCHITECTURE:
         config = crispasr.release_config(found.metadata, stored)
         return config, TensorIndex(crispasr.release_tensors(stored), {}, stored.files)
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise _refused(
             file,
             f"is a GGUF file of the architecture {show(str(architecture))}",
