@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from composer.core.call_signature import CallSignature
 from composer.core.component import Bound
@@ -13,6 +15,10 @@ from composer.core.location import Location
 from .checkpoint import Checkpoint
 from .file_stamps import StampedFacts, stamp_files
 from .lora.adapters import AdapterFacts, embedding_adapters
+from .tokenizer import unknown_tokens
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
 
 NO_END = "L322"  # what ends a text does not matter where none is written
 
@@ -20,6 +26,7 @@ NO_END = "L322"  # what ends a text does not matter where none is written
 def decoder_facts(
     checkpoint: Checkpoint,
     tokenizer: Location,
+    headers: Headers,
     adapters: Mapping[str, AdapterFacts],
     nbytes: int,
     notes: Iterable[Problem],
@@ -41,6 +48,7 @@ def decoder_facts(
         embedding_adapters=embedding_adapters(adapters),
         notes=tuple(all_notes),
         stamps=stamp_files(files),
+        option_faults=partial(unknown_tokens, tokenizer, headers.tokenizer(tokenizer), table.rows),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
@@ -16,7 +16,7 @@ from composer.formats.gguf import SUFFIX as GGUF
 from .folder import folder_of
 
 if TYPE_CHECKING:
-    from composer.formats import Headers
+    from composer.formats import Headers, TokenizerInfo
 
     from .checkpoint import Checkpoint
 
@@ -60,7 +60,36 @@ def check_tokenizer(
                 hint="give the tokenizer that the model was trained with",
             )
         )
-    return tuple(_check_end(tokenizer, headers, checkpoint))
+    notes = [*_check_stop(tokenizer, headers, checkpoint)]
+    return (*notes, *_check_end(tokenizer, headers, checkpoint))
+
+
+def _check_stop(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:
+    """Warn of ids that end a text and are no tokens: rows that fill the embeddings up."""
+    absent = checkpoint.stop - headers.tokenizer(tokenizer).ids
+    if absent:
+        yield Problem(
+            "L345",
+            f"eos_token_id {some(sorted(absent))} is no token",
+            Place(str(tokenizer)),
+            (checkpoint.table.witness,),
+            hint="give the token that ends a text under stop of the node that generates",
+            severity="warning",
+        )
+
+
+def unknown_tokens(
+    place: Location, tokenizer: TokenizerInfo, rows: int, options: Mapping[str, Any]
+) -> Iterator[str]:
+    """Say which tokens of a call's options the model cannot write: it has so many rows."""
+    for option in ("stop", "reasoning"):
+        for token in options.get(option) or ():
+            if isinstance(token, str):
+                if tokenizer.id_of(token) is None:
+                    hint = "; a text of several tokens goes under stop_text"
+                    yield f"{option} {token!r} is no token of {place}" + hint * (option == "stop")
+            elif not 0 <= token < rows:
+                yield f"{option} {token} is no id of the model, whose last is {rows - 1}"
 
 
 def _check_end(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:

@@ -93,7 +93,7 @@ class LanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
         if dtype is None:
             notes += mixed_dtypes(checkpoint.tensors)
         nbytes = loader.loaded_nbytes(checkpoint.tensors, dtype, recipe)
-        facts = decoder_facts(checkpoint, tokenizer, adapters, nbytes, notes)
+        facts = decoder_facts(checkpoint, tokenizer, headers, adapters, nbytes, notes)
         if not head:
             facts = without_head(facts, cls.methods)
         return replace(

@@ -77,7 +77,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         adapters = adapters_of(spec, headers, decoder)
         notes = (*decoder.notes, *end, *more)
         pack_rows = affine_packing.pack
-        facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
+        facts = decoder_facts(checkpoint, tokenizer, headers, adapters, found.nbytes, notes)
         return replace(
             facts,
             dims=bind_sizes(decoder, spec.weights),

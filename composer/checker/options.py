@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from composer.core.call_signature import CallSignature, Option
 from composer.core.component import Component
 from composer.core.errors import ComposerError
+from composer.graph.graph import CheckedComponent
 from composer.manifest.validation_faults import TYPES, describe
 
 
@@ -52,11 +53,12 @@ def suggested_option(component: type[Component], key: str) -> str | None:
 
 
 def option_conflicts(
-    component: type[Component], method: str, signature: CallSignature, given: Mapping[str, Any]
+    component: CheckedComponent, method: str, signature: CallSignature, given: Mapping[str, Any]
 ) -> list[str]:
-    """Return conflicts between the options of one call."""
+    """Return conflicts between the options of one call, and with the component's files."""
+    found = list(component.facts.option_faults(given)) if component.facts else []
     try:
-        component.validate_options(method, {**signature.defaults, **given})
+        component.cls.validate_options(method, {**signature.defaults, **given})
     except ComposerError as error:
-        return [problem.message for problem in error.problems]
-    return []
+        found += [problem.message for problem in error.problems]
+    return found

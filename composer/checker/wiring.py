@@ -149,7 +149,7 @@ class _Wiring:
                 self.report_no_reference(f"{entry.run}.{key}", ports, given, at, why)
         checked = self.components.get(component or "")
         if checked and options.keys() == entry.with_.keys() & signature.options.keys():
-            for message in option_conflicts(checked.cls, method, signature, options):
+            for message in option_conflicts(checked, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         self.spaces[name] = scope
         node = replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -38,6 +38,10 @@ class Bound:
     witness: str
 
 
+def _no_faults(options: Mapping[str, Any]) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a component knows before it is loaded.
@@ -55,7 +59,8 @@ class Facts:
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
     and how they are packed; `packing` is the `Packing` or `FileConversion` of composer.formats for
-    its recipe, where that can be written down.
+    its recipe, where that can be written down. `option_faults` says what of a call's options, by
+    name, its files contradict.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -73,6 +78,9 @@ class Facts:
     notes: tuple[Problem, ...] = ()
     weights: tuple[WeightGroup, ...] = ()
     packing: Any = None
+    option_faults: Callable[[Mapping[str, Any]], Iterable[str]] = field(
+        default=_no_faults, compare=False
+    )
 
     def require_unchanged(self) -> None:
         """Raise ComposerError if a file that these were read from has changed.

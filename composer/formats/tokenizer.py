@@ -63,10 +63,14 @@ class TokenizerInfo:
         return len(self.vocab) + sum(token not in self.vocab for token in self.added)
 
     @property
+    def ids(self) -> set[int]:
+        """Return the ids of all tokens."""
+        return {*self.vocab.values(), *(token.id for token in self.added.values())}
+
+    @property
     def max_id(self) -> int:
         """Return the largest ID; an embedding needs at least one row more than that."""
-        added = max((token.id for token in self.added.values()), default=-1)
-        return max(added, max(self.vocab.values(), default=-1))
+        return max(self.ids, default=-1)
 
 
 def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerInfo:

@@ -36,8 +36,8 @@ def read_options(
             except ValueError as error:
                 faults.append(Problem("R542", f"'{name}': {error}"))
         if not faults and node.signature and node.component:
-            kind, together = checked.components[node.component].cls, {**node.options, **own}
-            for message in option_conflicts(kind, node.method, node.signature, together):
+            called, together = checked.components[node.component], {**node.options, **own}
+            for message in option_conflicts(called, node.method, node.signature, together):
                 faults.append(Problem("R542", f"'{name}': {message}"))
         problems += faults
     if not problems:

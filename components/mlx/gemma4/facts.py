@@ -41,7 +41,9 @@ def gemma4_facts(
     if dtype is None:
         notes += mixed_dtypes(decoder.loaded)
     nbytes = loader.loaded_nbytes(decoder.loaded, dtype, recipe)
-    facts = decoder_facts(checkpoint, tokenizer, adapters, nbytes, (*decoder.notes, *end, *notes))
+    facts = decoder_facts(
+        checkpoint, tokenizer, headers, adapters, nbytes, (*decoder.notes, *end, *notes)
+    )
     return replace(
         facts,
         dims=bind_sizes(decoder, weights),

@@ -76,7 +76,7 @@ class LanguageModel(Component, name="onnx.lm"):
         end = check_tokenizer(tokenizer, headers, checkpoint)
         adapters = read_adapters(spec, headers, layer_projections(checkpoint))
         notes = (*checkpoint.notes, *end)
-        facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
+        facts = decoder_facts(checkpoint, tokenizer, headers, adapters, found.nbytes, notes)
         facts = replace(
             facts,
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, found.recipe),
