@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .embedding_table import FLOATS
+from .finite import require_finite
 from .modules import Module
 from .row_reader import RowReader
 
@@ -33,13 +35,21 @@ class WeightReader:
         self.reader = RowReader()
 
     def read(self, name: str) -> np.ndarray:
-        """Return one weight as float32."""
+        """Return one weight as float32; raise S479 where it has NaN or infinity."""
         path, _, part = name.rpartition(".")
         if part == "weight" and path in self.packed:
             module = self.packed[path]
+            self.require_finite_parts(module)
             value = self.reader.dense(module, 0, module.shape[0])
         else:
             value = self.reader.whole(self.tensors[name])
+        require_finite(self.tensors[name], value)
         if name in self.torch_ordered:
             return np.moveaxis(value, 1, -1)
         return value
+
+    def require_finite_parts(self, module: Module) -> None:
+        """Raise S479 where the scales or offsets of a packed module have NaN or infinity."""
+        for tensor in module.parts.values():
+            if tensor.dtype in FLOATS:
+                require_finite(tensor, self.reader.whole(tensor))

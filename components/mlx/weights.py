@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.formats.gguf import SUFFIX as GGUF
 
+from ..checkpoints.finite import not_finite
 from ..checkpoints.modules import Module
 from ..checkpoints.packing import PARTS
 from ..checkpoints.weights import WeightReader
@@ -38,11 +39,13 @@ def load_weights(
     stored, weights = loader.read_lazily(files), {}
     for name, tensor in tensors.items():
         value = stored.pop(tensor.name)
+        _require_finite(tensor, value)
         path, _, part = name.rpartition(".")
         module = (packed or {}).get(path)
         if module and part == "weight":
             for each, array in _parts(module, value, stored):
                 if mx.issubdtype(array.dtype, mx.floating):
+                    _require_finite(tensor, array)
                     array = array.astype(to_dtype(dtype))
                 mx.eval(array)
                 weights[f"{path}.{each}"] = array
@@ -53,6 +56,16 @@ def load_weights(
         mx.eval(value)
         weights[name] = value
     return weights
+
+
+def _require_finite(tensor: Tensor, value: Any) -> None:
+    """Refuse a weight that is stored with NaN or infinity; one number alone may be a bound."""
+    import mlx.core as mx
+
+    if mx.issubdtype(value.dtype, mx.floating):
+        odd = mx.isnan(value) if value.size == 1 else ~mx.isfinite(value)
+        if mx.any(odd).item():
+            raise not_finite(tensor, tensor.dtype)
 
 
 def _widened(

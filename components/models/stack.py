@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.family import Family
 from composer.core.ports import parse_port, parse_ports
-from composer.core.suggest import some
 from composer.formats import Headers
 
 from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import require_unchanged
+from ..checkpoints.finite import require_finite
 from ..checkpoints.stack.config import LayerStackConfig
 from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
 from ..checkpoints.stack.tensors import LayerStack, read_stack_shape
@@ -30,7 +30,6 @@ from .network import Network
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
-    from composer.formats.safetensors import Tensor
 
 
 def forward(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
@@ -188,20 +187,8 @@ def network(spec: Spec, shape: LayerStack) -> Network:
 def _require_finite(made: Network, dtype: str) -> None:
     """Refuse weights that are NaN or infinite, or too large for the dtype."""
     reader = WeightReader(made.tensors, made.packed)
-    odd = []
     for name, tensor in made.tensors.items():
         value = reader.read(name)
         if dtype == "f16":
             with np.errstate(over="ignore"):
-                value = value.astype(np.float16)
-        if not np.isfinite(value).all():
-            odd.append(tensor)
-    if odd:
-        _refuse(odd, dtype)
-
-
-def _refuse(tensors: list[Tensor], dtype: str) -> NoReturn:
-    names = some([tensor.name for tensor in tensors])
-    message = f"{tensors[0].file}: {names} holds numbers that are NaN or infinite in {dtype}"
-    hint = "its training diverged, the file is damaged, or the precision is too small for it"
-    raise ComposerError(Problem("S479", message, hint=hint))
+                require_finite(tensor, value.astype(np.float16), dtype)

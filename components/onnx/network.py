@@ -23,10 +23,12 @@ class NetworkBlocks(PackedMatmulBlocks):
     def __init__(self, weights: WeightsFile, network: Network) -> None:
         super().__init__(weights, network.packed, MatmulMode.FLOAT32)
         self.names = frozenset(network.tensors)
-        self.read = WeightReader(network.tensors, network.packed, network.torch_ordered).read
+        self.encoder_weights = WeightReader(network.tensors, network.packed, network.torch_ordered)
+        self.read = self.encoder_weights.read
 
     def linear(self, x: Symbol, name: str) -> Symbol:
         if name in self.modules and self.modules[name].scheme:
+            self.encoder_weights.require_finite_parts(self.modules[name])
             return super().linear(x, name)
         return OnnxBlocks.linear(self, x, name)
 
