@@ -6,7 +6,7 @@ digit is that very number. Weights of convolutions are given in torch's order, [
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from re import Pattern
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from composer.core.component import Bound
 from composer.core.errors import Place
 from composer.core.location import Location
 from composer.core.problems import Problems
+from composer.core.suggest import listed
 from composer.formats.file_problems import show_bare
 
 from .embedding_table import FLOATS, describe_tensor
@@ -80,6 +81,15 @@ class LayoutChecker:
             what = f"{describe_count(left)} that no part of {self.what} has"
             self.report("W271", what, *first_lines(left))
         self.tensors = {place: stored[name] for name, place in places.items() if name in stored}
+
+    def refuse_strays(self, names: Iterable[str], parts: Sequence[str]) -> None:
+        """Report tensors of a whole checkpoint that are of none of its parts, by their prefixes."""
+        if strays := sorted(name for name in names if not name.startswith(tuple(parts))):
+            what = f"{describe_count(strays)} of no part of such a checkpoint"
+            hint = "take them out of the checkpoint"
+            self.report(
+                "W271", what, *first_lines(strays), f"its parts: {listed(parts)}", hint=hint
+            )
 
     def bind(self, wanted: Mapping[str, str]) -> None:
         """Bind each size to the first tensor that has it, and check the others to it."""

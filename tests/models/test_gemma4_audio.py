@@ -224,6 +224,11 @@ TENSORS = {
         "W271 1 tensor that no part of a speech encoder has\n"
         "    audio_tower.layers.0.norm_more.weight",
     ),
+    "beside the tower": (
+        lambda state: state.update({"model.audio_adapter.weight": torch.ones(48)}),
+        "W271 1 tensor of no part of such a checkpoint\n    audio_adapter.weight\n"
+        "    its parts: vision_tower., audio_tower., ",
+    ),
     "a bound that is a row": (
         put("layers.0.self_attn.q_proj.input_min", torch.zeros(1)),
         f"W272 {TOWER}layers.0.self_attn.q_proj.input_min has the shape [1]; expected no axis",
@@ -330,10 +335,12 @@ def test_everything_is_reported_at_once(copied):
     assert re.findall(r"W\d{3}", found) == ["W270", "W273", "W273"]
 
 
-def test_numbers_that_are_not_finite_are_refused(copied, theirs):
+def test_numbers_that_are_not_finite_are_refused(copied, repo, theirs):
     folder = copied(put("output_proj.bias", torch.full((40,), torch.nan)))
+    with pytest.raises(ComposerError, match=r"S479 .*output_proj\.bias holds numbers that are NaN"):
+        load(folder)
     with pytest.raises(ComposerError) as caught:
-        load(folder)(mx.array(features(theirs, 0.7)))
+        load(repo)(mx.array(features(theirs, 0.7)) * mx.nan)
     assert str(caught.value).startswith("R551 the speech encoder gave numbers that are not finite")
 
 

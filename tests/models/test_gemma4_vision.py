@@ -234,6 +234,11 @@ TENSORS = {
         "W271 1 tensor that no part of a vision tower has\n"
         "    vision_tower.encoder.layers.0.self_attn.v_norm.weight",
     ),
+    "beside the tower": (
+        lambda state: state.update({"model.vision_adapter.weight": torch.ones(48)}),
+        "W271 1 tensor of no part of such a checkpoint\n    vision_adapter.weight\n"
+        "    its parts: vision_tower., audio_tower., ",
+    ),
     "a table of one axis of positions": (
         put("patch_embedder.position_embedding_table", torch.ones(1, 96, 48)),
         f"W272 {TOWER}patch_embedder.position_embedding_table has the shape [1, 96, 48]; "
@@ -346,11 +351,14 @@ def test_patches_that_make_no_squares_are_refused(component):
         component(patches)
 
 
-def test_numbers_that_are_not_finite_are_refused(copied):
+def test_numbers_that_are_not_finite_are_refused(copied, repo):
     folder = copied(put("patch_embedder.input_proj.weight", torch.full((48, 48), torch.nan)))
-    made = load(folder)
+    with pytest.raises(
+        ComposerError, match=r"S479 .*input_proj\.weight holds numbers that are NaN"
+    ):
+        load(folder)
     with pytest.raises(ComposerError) as caught:
-        made(mx.array(patches_of(picture(60, 80))))
+        load(repo)(mx.array(patches_of(picture(60, 80))) * mx.nan)
     assert str(caught.value).startswith("R551 the vision tower gave numbers that are not finite")
 
 

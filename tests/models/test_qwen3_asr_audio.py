@@ -212,6 +212,13 @@ REFUSED = {
         None,
         "W271 1 tensor that no part of a speech encoder has",
     ),
+    "beside the encoder": (
+        lambda state: state.update({"model.audio_adapter.weight": torch.ones(64)}),
+        None,
+        "W271 1 tensor of no part of such a checkpoint\n    audio_adapter.weight\n"
+        "    its parts: audio_tower., multi_modal_projector., model., language_model., lm_head.\n"
+        "    hint: take them out of the checkpoint",
+    ),
     "no encoder": (
         lambda state: [state.pop(name) for name in list(state) if "audio_tower" in name],
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError
@@ -12,9 +13,15 @@ from composer.formats.safetensors import Tensor
 from ..folder import config_file, optional_config
 from ..gguf.tower import read_tower_file
 from ..layout import LayoutChecker
+from ..rope import DERIVED
+from .text_part import TOWERS
 
 if TYPE_CHECKING:
     from composer.formats import Headers
+
+PARTS = (
+    *TOWERS, "language_model.", "lm_head.", "embed_tokens", "layers.", "norm.", "per_layer_",
+)  # fmt: skip
 
 
 def open_towers(
@@ -35,10 +42,11 @@ def own_tensors(
     Raise W222 with a hint where there is no tower.
     """
     found: dict[str, Tensor] = {}
-    twice = []
+    twice, others = [], []
     for name, tensor in index.items():
         short = name.removeprefix("model.")
         if not short.startswith((tower, embed)):
+            others.append(short)
             continue
         if short in found:
             twice.append(short)
@@ -48,4 +56,5 @@ def own_tensors(
     if not any(name.startswith(tower) for name in found):
         checker.report("W222", f"{checker.location} has no {tower}*", hint=hint)
         raise ComposerError(checker.problems)
+    checker.refuse_strays(filterfalse(DERIVED.search, others), PARTS)
     return found

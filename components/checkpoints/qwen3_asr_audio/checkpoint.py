@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from composer.core.component import Bound, Spec
@@ -18,6 +19,7 @@ from ..encoder_packing import packed_modules
 from ..folder import folder_of, optional_config
 from ..gguf.tower import read_tower_file, widened
 from ..layout import LayoutChecker, count_layers, describe_bound
+from ..rope import DERIVED
 from . import layout
 from .settings import AttentionWindows, audio_config, expected_settings, read_windows
 
@@ -88,6 +90,8 @@ def _own(checker: LayoutChecker, stored: Mapping[str, Tensor]) -> tuple[str, dic
         short = layout.short_name(name, prefixes[0])
         if short is not None:
             own[short] = tensor
+    others = (name.removeprefix(prefixes[0]) for name in stored if name.startswith(prefixes[0]))
+    checker.refuse_strays(filterfalse(DERIVED.search, others), layout.PARTS)
     return prefixes[0], own
 
 

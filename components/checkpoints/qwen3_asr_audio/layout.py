@@ -40,6 +40,7 @@ LABELS = {
 }
 TOWER = "audio_tower."
 PROJECTOR = "multi_modal_projector."  # where transformers keeps the last two Linears
+PARTS = (TOWER, PROJECTOR, "model.", "language_model.", "lm_head.")
 _RENAMED = {f"{PROJECTOR}linear_1.": f"{TOWER}proj1.", f"{PROJECTOR}linear_2.": f"{TOWER}proj2."}
 LAYER_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
 
