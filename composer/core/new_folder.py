@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -44,13 +45,27 @@ def new_folder(folder: Path, force: bool = False) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
-        require_new(folder, force)
-        old = part.with_suffix(".old")
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _move(part, folder, force)
     except OSError as error:
         raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(part: Path, folder: Path, force: bool) -> None:
+    """Move a folder to its place, also where another process does the same just now."""
+    old = part.with_suffix(".old")
+    try:
+        while True:
+            require_new(folder, force)
+            if folder.exists():
+                folder.rename(old)
+            try:
+                part.rename(folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(old, ignore_errors=True)  # another one has come to be there
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

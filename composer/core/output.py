@@ -15,13 +15,18 @@ from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import append_to, check_target, is_regular_or_absent, write_whole
 
 
-def write_file(path: Path, data: str | bytes, sync: bool = False) -> None:
-    """Write a whole file, with `sync` to the disk; raise R507 where that cannot be done."""
+def write_file(path: Path, data: str | bytes, sync: bool = False, new: bool = False) -> None:
+    """Write a whole file, with `sync` to the disk; raise R507 where that cannot be done.
+
+    That is also where a `new` one is there already.
+    """
     try:
         if isinstance(data, str):
             data = _encoded(data)
-        write_whole(path, data, sync)
+        write_whole(path, data, sync, new)
     except OSError as error:
+        if isinstance(error, FileExistsError):
+            refuse_existing(path, force=False)
         raise unwritable(path, error) from None
 
 
@@ -59,7 +64,7 @@ class OutputFile:
     def write(self, data: str | bytes) -> None:
         """Write the whole file; raise R507 for one that has come to be there meanwhile."""
         self._require_free()
-        write_file(self.path, data)
+        write_file(self.path, data, new=not self.force and not self.path.exists())
 
     def _require_free(self) -> None:
         may_replace = self.force

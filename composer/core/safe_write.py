@@ -14,11 +14,12 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
+def write_whole(path: Path, data: bytes, sync: bool = False, new: bool = False) -> None:
     """Write a file beside its place and move it there, so that it is whole or not there.
 
     With `sync` it is on the disk then, whatever happens to the machine. A pipe or device is written
-    as it is. Raise OSError for a link, and where it cannot be written.
+    as it is. Raise OSError for a link, where it cannot be written, and for a `new` one where
+    another is there.
     """
     if not is_regular_or_absent(path):
         with path.open("wb") as file:
@@ -32,7 +33,7 @@ def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        part.replace(path)
+        _move(part, path, new)
         if sync:
             _sync_folder(path.parent)
     except BaseException:
@@ -46,6 +47,21 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _move(part: Path, path: Path, new: bool) -> None:
+    """Move a file to its place; raise FileExistsError for a new one where another is there."""
+    if new:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            new = False  # a file system without links
+    if new:
+        part.unlink()
+    else:
+        part.replace(path)
 
 
 def check_target(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import write_file
+from composer.core.output import hold_folder_lock, write_file
 from composer.core.quantization_recipe import QuantizationRecipe
 from composer.manifest.manifest import find_manifest, read_document, read_manifest
 from composer.manifest.recipes import PrecisionChange
@@ -21,9 +21,15 @@ def add_variant(path: Path, name: str, precision: Mapping[str, str]) -> Path:
 
     `precision` has named recipes and dtypes, over what the manifest says.
 
-    Raise R542 where there is a variant of this name, or where the manifest is not block YAML.
+    Raise R542 where there is a variant of this name, or where the manifest is not block YAML, and
+    R507 where another process is writing there.
     """
     file = find_manifest(path)
+    with hold_folder_lock(file.parent):
+        return _add_variant(file, name, precision)
+
+
+def _add_variant(file: Path, name: str, precision: Mapping[str, str]) -> Path:
     document = read_document(file)
     if name in document.data.get("variants", {}):
         hint = "choose another name"
