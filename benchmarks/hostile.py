@@ -46,7 +46,9 @@ def measure(name: str, case: Case) -> Measured:
     with tempfile.TemporaryDirectory(prefix="composer-hostile-") as place:
         folder = Path(place) / "case"
         folder.mkdir()
-        command = [str(COMMAND), *map(str, case(folder))]
+        command = [*map(str, case(folder))]
+        if command[0] != sys.executable:
+            command.insert(0, str(COMMAND))
         output = Path(place) / "output"
         with output.open("wb") as file:
             began = time.monotonic()
@@ -127,11 +129,23 @@ def table(found: dict[str, list[Measured]]) -> str:
 
 
 def write(text: str) -> None:
-    """Replace the table on the page."""
+    """Replace the table on the page; kinds that were not measured keep their rows."""
     page = PAGE.read_text("utf-8")
     before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    old, _, after = rest.partition(END)
+    new = by_kind(text)
+    text = "\n".join(line for lines in {**by_kind(old), **new}.values() for line in lines)
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+
+
+def by_kind(table: str) -> dict[str, list[str]]:
+    """Return the lines of a table by kind; its two first lines are of the kind `kind`."""
+    found: dict[str, list[str]] = {}
+    kind = ""
+    for line in filter(None, table.splitlines()):
+        kind = line.split("|")[1].strip("- ") or kind
+        found.setdefault(kind, []).append(line)
+    return found
 
 
 def chosen(words: Iterable[str]) -> dict[str, dict[str, Case]]:

@@ -16,6 +16,7 @@ from composer.cli.signals import INTERRUPTED, interrupt_exit_code
 from composer.cli.streams import close_stdout, flush_streams, prepare_streams
 from composer.cli.verbs import load_verb, verb_names, verb_summary
 from composer.core.errors import FAILED, ComposerError, Place, Problem
+from composer.core.machine import LIBRARIES, require_address_space
 from composer.core.terminal import escape_control_characters
 
 CLOSED = 141
@@ -49,6 +50,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with _reported():
+            require_address_space(LIBRARIES)
             return super().invoke(ctx)
 
 

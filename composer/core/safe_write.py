@@ -68,7 +68,9 @@ def check_target(path: Path) -> None:
     """Raise OSError for a path where `write_whole` could write nothing: a link, or no folder."""
     if is_regular_or_absent(path) and not os.access(path.parent, os.W_OK):
         path.parent.stat()
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        sealed = hasattr(os, "ST_RDONLY") and os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        code = errno.EROFS if sealed else errno.EACCES
+        raise OSError(code, os.strerror(code))
 
 
 def open_regular_file(path: Path) -> FileIO:

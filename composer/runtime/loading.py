@@ -14,6 +14,7 @@ from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.isolation import isolation
 from composer.core.location import Location
+from composer.core.machine import LOADING, require_address_space
 from composer.core.native_failures import describe_error, is_failure
 from composer.core.placement import TABLES
 from composer.core.problems import Problems
@@ -46,6 +47,8 @@ def load_components(
     for no load.
     """
     names = list(names)
+    facts = [checked.components[name].facts for name in names]
+    require_address_space(LOADING + sum(each.nbytes for each in facts if each))
     pool = ThreadPoolExecutor(len(names) or 1)
     loaded: dict[str, tuple[Component, float]] = {}
     problems = Problems()

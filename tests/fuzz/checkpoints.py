@@ -155,7 +155,7 @@ def tokenizers() -> tuple[bytes, ...]:
 
 def ggufs() -> tuple[bytes, ...]:
     """Return a file of two tensors of each of two types, and small decoders with tokenizers."""
-    return _gguf("f32"), _gguf("q8_0"), _decoder("llama", _byte_level), _decoder("qwen3", _pieces)
+    return _gguf("f32"), _gguf("q8_0"), decoder("llama"), decoder("qwen3")
 
 
 def _gguf(kind: str) -> bytes:
@@ -169,7 +169,10 @@ def _gguf(kind: str) -> bytes:
     return _written("llama", fill)
 
 
-def _decoder(architecture: str, tokenizer) -> bytes:
+def decoder(architecture: str) -> bytes:
+    """Return a decoder of one layer with its tokenizer."""
+    tokenizer = {"llama": _byte_level, "qwen3": _pieces}[architecture]
+
     def fill(writer: GGUFWriter) -> None:
         writer.add_context_length(64)
         writer.add_embedding_length(32)

@@ -74,6 +74,7 @@ def test_one_transcribes_into_a_folder_at_a_time(own, tmp_path):
     assert names(out) == [".run.jsonl.jsonl", "transcripts.jsonl"]  # the first is for --resume
 
 
+@pytest.mark.slow
 def test_one_evaluates_into_a_folder_at_a_time(own, tmp_path):
     data = tmp_path / "data.jsonl"
     rows = [{"audio": str(clip), "text": clip.stem} for clip in CLIPS]
@@ -89,6 +90,7 @@ def test_one_evaluates_into_a_folder_at_a_time(own, tmp_path):
     assert not [name for name in names(tmp_path) if ".part" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 def test_a_bundle_is_quantized_into_one_folder_by_several(own, tmp_path, force):
     new = tmp_path / "small"

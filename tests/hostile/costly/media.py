@@ -77,16 +77,19 @@ def mel(config):
     return MEL.replace("mels: 80, rate: 16000", config)
 
 
+COMPRESSED = {
+    "ten hours by a header": with_total(encoded(container="FLAC"), 10 * HOUR),
+    "an hour of FLAC, 60 kB": lambda: silence(3600),
+    "nine hours of FLAC of unstated length": lambda: silence(9 * 3600, stated=False),
+    "eight channels at 384 kHz": lambda: silence(60, 384_000, 8),
+}
 MEDIA = {
     **{name: clip(data) for name, (data, _) in REFUSED.items()},
     **{name: clip(data) for name, data in READ.items()},
-    "ten hours by a header": clip(with_total(encoded(container="FLAC"), 10 * HOUR)),
-    "an hour of FLAC, 60 kB": clip(lambda: silence(3600)),
+    **{name: clip(data) for name, data in COMPRESSED.items()},
     "nine hours of FLAC, 512 filters": clip(
         lambda: silence(9 * 3600), mel("mels: 512, rate: 16000, n_fft: 4096")
     ),
-    "nine hours of FLAC of unstated length": clip(lambda: silence(9 * 3600, stated=False)),
-    "eight channels at 384 kHz": clip(lambda: silence(60, 384_000, 8)),
     "hop 1 at 384 kHz": clip(
         lambda: silence(60, 384_000), mel("mels: 512, rate: 384000, n_fft: 16384, hop: 1")
     ),
