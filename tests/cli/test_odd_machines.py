@@ -110,7 +110,8 @@ def test_a_bundle_that_can_only_be_read(call, read_only, name):
     assert (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_home_that_can_only_be_read(call, read_only, name):
     """No cache, no notes: what they spare is done again."""
     (call.folder / "home" / "hf").mkdir(parents=True)
@@ -119,7 +120,8 @@ def test_a_home_that_can_only_be_read(call, read_only, name):
     assert (code, err) == (0, "")
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
 def test_outputs_where_nothing_can_be_written(call, read_only, name):
     code, _, err = call(name, read_only(call.folder / "out"))
     if not any("OUT" in str(word) for word in COMMANDS[name]):
@@ -145,7 +147,8 @@ def test_little_address_space(call, name, nbytes):
         assert err == ""
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
 def test_few_open_files(call, name):
     code, _, err = call(name, limits={"RLIMIT_NOFILE": 12})
     assert (code, err) == (0, "") or "Too many open files" in err
