@@ -101,7 +101,7 @@ def test_pictures_have_its_colours(path):
     drawn = svg(composer.check(path).raise_if_refused())
     assert ".on-acme {fill: #010203; stroke: #040506}" in drawn
     assert ".on-acme {fill: #070809; stroke: #0a0b0c}" in drawn
-    assert drawn.count('class="box on-acme"') == 2
+    assert drawn.count('class="box on-acme" x=') == 2
     assert ".on-mlx" not in drawn
 
 
