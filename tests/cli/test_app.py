@@ -11,8 +11,8 @@ from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "check plan show run transcribe align chat serve pull cache lock verify licences publish tap "
-    "diff eval bench quantize list use new explain schema doctor"
+    "check plan show run transcribe batch align chat serve pull cache lock verify licences publish "
+    "tap diff eval bench quantize list use new explain schema doctor"
 ).split()
 HEAVY = {
     "mlx", "mlx_lm", "onnxruntime", "librosa", "transformers", "soundfile", "soxr", "tokenizers",
