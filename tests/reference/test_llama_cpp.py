@@ -289,6 +289,10 @@ def strange_tensor(metadata, tensors):
     tensors["blk.1.ffn_sub_norm.weight"] = np.ones(256, np.float32)
 
 
+def one_name_twice(metadata, tensors):
+    tensors["model.norm.weight"] = tensors["output_norm.weight"]
+
+
 IN_SAFETENSORS = "\n    hint: give the checkpoint that it was converted from, in safetensors"
 DIVISORS = (
     "W257 rope_freqs.weight holds other divisors than Gemma-4's: 1 for the pairs that are turned, "
@@ -307,6 +311,7 @@ REFUSED = {
     + UNREAD,
     uneven_widths: "W275 intermediate_size is [256, 512, 256, 256, 256, 256]; expected 1 or more",
     uneven_heads: "W275 num_key_value_heads is [2, 1, 2, 2, 2, 2]; expected 1 or more",
+    one_name_twice: "W241 has two tensors that are the checkpoint's model.norm.weight",
     missing_tensor: "W277 1 tensor is missing: layers.1.per_layer_input_gate.weight",
     strange_tensor: "W278 1 tensor is neither the decoder's nor a tower's: "
     "blk.1.ffn_sub_norm.weight",

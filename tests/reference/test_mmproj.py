@@ -182,6 +182,11 @@ def a_tensor_of_another(metadata, tensors):
     tensors["v.blk.0.ls1.weight"] = np.ones(48, np.float32)
 
 
+def one_name_twice(metadata, tensors):
+    tensors["std_bias"] = np.ones(48, np.float32)
+    tensors["v.std_bias"] = np.ones(48, np.float32)
+
+
 def without_a_norm(metadata, tensors):
     del tensors["v.blk.1.ffn_post_norm.weight"]
 
@@ -194,6 +199,7 @@ REFUSED = {
     another_width: "vision_config.clip.vision.projection_dim",
     a_key_of_another: "vision_config.clip.vision.window_size",
     a_tensor_of_another: "vision_tower.v.blk.0.ls1.weight",
+    one_name_twice: "W241 has two tensors that are the checkpoint's model.vision_tower.std_bias",
     without_a_norm: "vision_tower.encoder.layers.1.post_feedforward_layernorm.weight",
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from ..gemma4_audio.layout import CLIPPED
+from .renamed import by_name
 
 ARCHITECTURE = "gemma4e2b"
 TEXT = {
@@ -161,7 +162,7 @@ def _wide_queries(tensors: TensorIndex, text: Mapping[str, Any]) -> list[bool]:
 
 def release_tensors(tensors: TensorIndex) -> dict[str, Tensor]:
     """Return the tensors under the names of the release; one that is not known keeps its own."""
-    found = {}
+    renamed = []
     for name, tensor in tensors.items():
         if name in UNREAD:
             continue
@@ -169,8 +170,8 @@ def release_tensors(tensors: TensorIndex) -> dict[str, Tensor]:
         shape = tensor.shape
         if known.endswith(("_min", "_max")) and shape == (1,):
             shape = ()
-        found[known] = replace(tensor, name=known, shape=shape)
-    return found
+        renamed.append(replace(tensor, name=known, shape=shape))
+    return by_name(renamed)
 
 
 def release_name(name: str) -> str:

@@ -17,6 +17,7 @@ from . import crispasr, gemma4
 from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
+from .renamed import by_name
 from .rope_factors import llama3_rule, turned_part
 from .stored_forms import InterleavedRotaryRows, RaisedByOne, tensor_values
 
@@ -50,11 +51,11 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     if architecture == "llama":
         for key, ending in BIASED.items():
             config[key] = any(name.endswith(ending) for name in tensors)
-    named = {}
+    renamed = []
     for name, tensor in tensors.items():
-        known = checkpoint_name(name, architecture)
-        named[known] = _as_stored(replace(tensor, name=known), architecture, config)
-    return config, TensorIndex(named, {}, stored.files)
+        known = replace(tensor, name=checkpoint_name(name, architecture))
+        renamed.append(_as_stored(known, architecture, config))
+    return config, TensorIndex(by_name(renamed), {}, stored.files)
 
 
 def _config(

@@ -15,6 +15,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from ..gemma4_audio import layout as audio_layout
 from ..gemma4_vision import layout as vision_layout
+from .renamed import by_name
 from .stored_forms import ChannelsFirst, Softplus, tensor_values
 
 ARCHITECTURE = "clip"
@@ -162,11 +163,10 @@ def _mels(tensors: TensorIndex) -> int | None:
 
 def release_tensors(tensors: TensorIndex) -> dict[str, Tensor]:
     """Return the tensors under the names of the release, those that are not known in a tower."""
-    found = {}
+    renamed = []
     for name, tensor in tensors.items():
-        known = f"model.{release_name(name)}"
-        found[known] = _restored(replace(tensor, name=known))
-    return found
+        renamed.append(_restored(replace(tensor, name=f"model.{release_name(name)}")))
+    return by_name(renamed)
 
 
 def release_name(name: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from composer.formats.safetensors import Tensor, TensorIndex
 
+from .renamed import by_name
+
 PREFIX = "clip.audio."
 KIND = "qwen3a"
 KEYS = {
@@ -63,15 +65,15 @@ def release_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def release_tensors(tensors: TensorIndex) -> dict[str, Tensor]:
     """Return the tensors under the names of the release, those that are not known in the tower."""
-    found = {}
+    renamed = []
     for name, tensor in tensors.items():
         if name == POSITIONS:
             continue
         known, shape = f"audio_tower.{_name(name)}", tensor.shape
         if name.endswith(".bias"):
             shape = tuple(size for size in shape if size != 1) or shape
-        found[known] = replace(tensor, name=known, shape=shape)
-    return found
+        renamed.append(replace(tensor, name=known, shape=shape))
+    return by_name(renamed)
 
 
 def _name(name: str) -> str:
