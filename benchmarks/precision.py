@@ -180,7 +180,9 @@ def write(text: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Measure what the results do not have yet, and print or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "scripts/bench precision", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("data", type=Path, help="a folder of clips that `composer eval` reads")
     parser.add_argument("bundles", type=Path, nargs="+", help="bundles that are not quantized")
     parser.add_argument("--results", type=Path, default=Path("precision.jsonl"))
