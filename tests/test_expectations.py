@@ -141,7 +141,8 @@ def test_masks_and_texts_have_no_range(tmp_path):
         ("range: [null, null]", "M124 graph.out.range has no limit\n"
          "    hint: write a number or two"),
         ("range: [1]", "M124 graph.out.range should have 2 items, not 1"),
-        ("range: 1", "M123 graph.out.range should be a list, not the number 1"),
+        ("range: 1", "M123 graph.out.range should be a list, not the number 1\n"
+         "    hint: a list stands in brackets: [a, b]"),
         ("range: [a, 1]", "M123 graph.out.range[0] should be a number, not 'a'\n"
          "    hint: write it as a plain number, without quotes"),
         ("expect: {out: 750}", "M123 graph.out.expect.out should be text, not the number 750\n"
