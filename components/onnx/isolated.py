@@ -42,7 +42,7 @@ class IsolatedGraph:
         self._load()
 
     def run(self, feeds: Mapping[str, np.ndarray], seconds: float) -> dict[str, np.ndarray]:
-        """Return every output by name; raise OutOfTime where the child had to be ended."""
+        """Return every output by name; raise GraphTimeout where the child had to be ended."""
         with self.lock:
             child = self.child or self._load()
             return self._ask(child, {}, feeds, seconds)[1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -123,17 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=arguments, prog_name="composer")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
-        if code == INTERRUPTED:
-            code = interrupt_exit_code()  # typer ends so by itself before a verb is called
+        if code in (INTERRUPTED, interrupt_exit_code()):
+            code = _end_interrupted(is_program=arguments is None)
     except KeyboardInterrupt:
-        from composer.core.child_process import (
-            end_children,  # what a child needs takes long to import
-        )
-
-        end_children()
-        code = interrupt_exit_code()
-        if arguments is None:
-            _leave(code)
+        code = _end_interrupted(is_program=arguments is None)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -146,7 +140,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _leave(code: int) -> NoReturn:
-    """End the process at once: a thread in native code, such as a load, would hold it up."""
-    flush_streams()
-    os._exit(code)
+def _end_interrupted(is_program: bool) -> int:
+    """End the child processes, and a program at once: a thread in native code would hold it up.
+
+    What is to be tidied up at the end of a program is, before.
+    """
+    from composer.core.child_process import end_children  # what a child needs takes long to import
+
+    end_children()
+    code = interrupt_exit_code()
+    if is_program:
+        atexit._run_exitfuncs()
+        flush_streams()
+        os._exit(code)
+    return code

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from composer.evaluation.journal import read_results
+from tests.cli.test_transcribe import panic_at
 from tests.fakes import BUNDLE, write
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,37 @@ def test_what_fails_is_counted_and_never_hidden(cli, bundle, data, tmp_path):
     assert found["failed_as_deleted"] == {
         "wer": 4 / 6, "errors": 4, "N": 6, "S": 0, "D": 4, "I": 0, "H": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_clip_whose_text_panics_stops_no_other(cli, bundle, data, tmp_path, monkeypatch, jobs):
+    path, out = data((8, "7."), (4, "5."), (12, "9.")), tmp_path / "o"
+    panic_at(2, monkeypatch)
+    code, _, err = cli("eval", bundle, path, "-o", out, "--jobs", jobs)
+    assert code == 5
+    assert "R500 ask failed: Panic: range end index 9 out of range\n" in err
+    assert "Traceback" not in err
+    found = read_results(out / "results.jsonl").transcripts.values()
+    assert [each.hypothesis for each in found] == ["7.", None, "9."]
+
+
+def test_the_clock_counts_the_time_of_what_fails_and_drops_no_lap(cli, bundle, data, tmp_path):
+    path, out = data((8, "7."), (8, "7."), (8, "7.")), tmp_path / "o"
+    (tmp_path / "c2.wav").write_bytes(b"no audio")
+    assert cli("eval", bundle, path, "-o", out)[0] == 5
+    times = out / "times.jsonl"
+    laps = [json.loads(line) for line in times.read_text().splitlines()]
+    assert [lap["audio"] for lap in laps] == [0.001, 0.001, 0.0]
+    assert laps[1]["at"] < laps[2]["at"]
+    speed = json.loads((out / "report.json").read_text())["speed"]
+    assert speed["real_time_factor"] == laps[2]["at"] / 0.002
+    times.write_text(times.read_text().replace('"audio": 0.001', '"audio": "long"', 1))
+    code, stdout, err = cli("eval", bundle, path, "-o", out)
+    assert (code, stdout) == (5, "")
+    assert err == (
+        f"{times}:1: R571 this is no lap of the clock: Input should be a valid number\n"
+        "    hint: delete the line: the time of its clip is then not counted\n"
+    )
 
 
 def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, tmp_path):

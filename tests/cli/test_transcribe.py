@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.fakes import BUNDLE, write
+from tests.fakes import BUNDLE, Ask, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -28,6 +29,34 @@ def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
     assert lines[0] == f"{tmp_path}/none.wav:"
     assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio file cannot be opened")
     assert lines[-1] == "1 of 3 clips failed"
+
+
+class Panic(BaseException):
+    """What PyO3 raises where Rust panics."""
+
+
+def panic_at(rows, monkeypatch):
+    """Let the component that reads texts panic at a clip of so many rows."""
+    native = Ask.__call__
+
+    @wraps(native)
+    def call(self, speech, line):
+        if len(speech) == rows:
+            raise Panic("range end index 9 out of range")
+        return native(self, speech, line)
+
+    monkeypatch.setattr(Ask, "__call__", call)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_clip_whose_text_panics_stops_no_other(cli, bundle, clip, monkeypatch, jobs):
+    clips = [clip("a.wav"), clip("b.wav", frames=4), clip("c.wav", frames=12)]
+    panic_at(2, monkeypatch)
+    code, out, err = cli("transcribe", bundle, *clips, "--jobs", jobs)
+    assert (code, out) == (5, f"{clips[0]}: 7.\n{clips[1]}: \n{clips[2]}: 9.\n")
+    assert "R500 ask failed: Panic: range end index 9 out of range\n" in err
+    assert err.splitlines()[-1] == "1 of 3 clips failed"
+    assert "Traceback" not in err
 
 
 def test_the_order_is_that_of_the_clips(cli, bundle, clip):

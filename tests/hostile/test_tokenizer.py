@@ -153,6 +153,16 @@ def test_what_multiplies_is_refused_by_its_product(error_text, tmp_path, data):
     assert "S463 " in error_text(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
 
 
+def test_merges_that_are_left_out_at_random_are_told(error_text, tmp_path):
+    folder = bundle(tmp_path, PROMPT, {FILE: edited(model={"dropout": 0.1})})
+    assert (
+        f"S463 repo/{FILE}: dropout is '0.1': two runs would give other ids; set it to null\n"
+    ) in error_text(folder, f"repo/{FILE}")
+    for off in (None, 0.0):
+        data = edited(model={"dropout": off})
+        assert composer.check(bundle(tmp_path, PROMPT, {FILE: data})).ok
+
+
 def test_thousands_of_added_tokens_of_spaces_are_soon_added(cli, tmp_path):
     spaces = [
         {"id": 1000 + n, "content": " " * (n + 2), "special": False, "normalized": False,
