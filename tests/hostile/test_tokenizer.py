@@ -153,7 +153,7 @@ def test_what_multiplies_is_refused_by_its_product(error_text, tmp_path, data):
     assert "S463 " in error_text(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
 
 
-def test_merges_that_are_left_out_at_random_are_told(error_text, tmp_path):
+def test_merges_that_are_left_out_at_random_are_refused(error_text, tmp_path):
     folder = bundle(tmp_path, PROMPT, {FILE: edited(model={"dropout": 0.1})})
     assert (
         f"S463 repo/{FILE}: dropout is '0.1': two runs would give other ids; set it to null\n"
