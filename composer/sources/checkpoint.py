@@ -22,7 +22,7 @@ SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # behind the name of a part, without 
 SOURCE, MMPROJ = "repo", "mmproj"  # the sources that stand for them in a default manifest
 ENCODERS = re.compile(r"(?:.*/)?mmproj[^/]*|.*[-._]mmproj", re.S)
 EXACT = ("bf16", "f16", "f32")  # what of several files of encoders is taken, the first before
-NOT_A_MODEL = re.compile(r"(?:.*/)?(?:mmproj|imatrix)[^/]*|.*[-._](?:mmproj|imatrix)", re.S)
+NOT_A_MODEL = re.compile(r"(?:.*/)?(?:mmproj|imatrix|mtp-)[^/]*|.*[-._](?:mmproj|imatrix)", re.S)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _is_safetensors(name: str) -> bool:
 
 
 def model_files(names: Iterable[str]) -> list[str]:
-    """Return the GGUF files that hold a model, and not an encoder or a quantizer's statistics.
+    """Return the GGUF files that hold a model: no encoder, statistics or draft heads (`mtp-`).
 
     Of a model in several parts it is the first.
     """

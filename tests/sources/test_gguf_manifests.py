@@ -50,6 +50,7 @@ def repository(published, hub):
     """Publish the file beside another one, an encoder's and a quantizer's statistics."""
     data = published[0].read_bytes()
     names = ("Tiny-Q8_0.gguf", "Tiny-Q4_K_M.gguf", "mmproj-Tiny-f16.gguf", "Tiny-imatrix.gguf")
+    names += ("mtp-Tiny-Q8_0.gguf", "MTP/mtp-Tiny-Q8_0.gguf")
     return hub({"ann/tiny-GGUF": {"README.md": b"", **dict.fromkeys(names, data)}})
 
 
