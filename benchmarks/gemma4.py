@@ -160,7 +160,7 @@ def run(folder: str, precision: str, tokens: str) -> None:
     """Load, look up rows cold and warm, and generate tokens; print seconds and bytes."""
     import mlx.core as mx
 
-    from composer.components.mlx.gemma4 import Gemma4
+    from composer.components.mlx.gemma4 import MlxGemma4
     from composer.core.component import ComponentConfig, Spec
     from composer.core.location import Location
     from composer.core.placement import Placement
@@ -169,8 +169,8 @@ def run(folder: str, precision: str, tokens: str) -> None:
     began = time.perf_counter()
     home = Path(folder)
     spec = Spec("decoder", ComponentConfig(), Location("repo", "", home), precision=precision)
-    facts = Gemma4.facts(spec, Headers())
-    decoder = Gemma4.load(spec, facts, Placement())
+    facts = MlxGemma4.facts(spec, Headers())
+    decoder = MlxGemma4.load(spec, facts, Placement())
     loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
     rows = time_rows(decoder, home / "model.safetensors")
     prompt, count = mx.array([2, 5]), int(tokens)

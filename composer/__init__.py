@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.core.errors import Problem as Problem
     from composer.core.location import Location as Location
     from composer.core.placement import Placement as Placement
-    from composer.corpus.account import BatchAccount as BatchAccount
+    from composer.corpus.account import BatchSummary as BatchSummary
     from composer.evaluation.evaluation import Evaluation as Evaluation
     from composer.evaluation.journal import Transcript as Transcript
     from composer.formats.audio.clip import Clip as Clip

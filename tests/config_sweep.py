@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from composer.components.mlx.lm import LanguageModel
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -324,7 +324,7 @@ def run(case: Case, folder: Path, backend: str = "mlx") -> Outcome:
                 logits = model(input_ids=torch.tensor(IDS)[None], use_cache=False).logits[0].numpy()
         except Exception as error:
             return Outcome(case, "not built", f"{type(error).__name__}: {str(error)[:100]}")
-    component: Any = {"mlx": LanguageModel, "onnx": OnnxLanguageModel}[backend]
+    component: Any = {"mlx": MlxLanguageModel, "onnx": OnnxLanguageModel}[backend]
     config = getattr(component, "Config", ComponentConfig)()
     spec = Spec("decoder", config, Location("repo", "", folder.parent) / folder.name)
     try:

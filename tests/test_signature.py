@@ -8,9 +8,9 @@ import pytest
 from pydantic import Field
 
 from composer import ComposerError
-from composer.components.mlx.gemma4 import Gemma4
-from composer.components.mlx.lm import LanguageModel
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.mlx.gemma4 import MlxGemma4
+from composer.components.mlx.lm import MlxLanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.call_signature import Option
 from composer.core.component import Component, method
 from composer.generation.options import GenerationOptions
@@ -57,7 +57,7 @@ def test_a_call_gives_them_one_by_one():
         speaker("hi", rate=6, loud=True)
 
 
-@pytest.mark.parametrize("kind", [LanguageModel, Gemma4, OnnxLanguageModel])
+@pytest.mark.parametrize("kind", [MlxLanguageModel, MlxGemma4, OnnxLanguageModel])
 def test_every_decoder_has_the_same_options(kind):
     options = dict(kind.methods["generate"].options)
     assert options.pop("adapters").default == ()

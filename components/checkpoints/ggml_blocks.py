@@ -77,7 +77,7 @@ def packed_scales(raw: Bytes, dtype: str) -> Floats:
     return scales.reshape(len(raw), -1)
 
 
-def middle_code_values(raw: Bytes, dtype: str) -> Floats:
+def block_midpoint_values(raw: Bytes, dtype: str) -> Floats:
     """Return what the middle code of each group stands for, float32 [N, G]."""
     blocks = raw.reshape(-1, SIZES[dtype][1])
     lowest = _half(blocks, 2)

@@ -25,7 +25,7 @@ STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4",
 PACKED_PARTS: Mapping[str, Callable[..., Any]] = {
     "codes": ggml_blocks.packed_codes,
     "scales": ggml_blocks.packed_scales,
-    "residual_offset": ggml_blocks.middle_code_values,
+    "residual_offset": ggml_blocks.block_midpoint_values,
 }
 PIECE = 16 << 20  # bytes of float32 that are made at once
 

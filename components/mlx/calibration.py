@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import Answer, Fold, LearntSteps, OnInput
+from composer.core.calibration import Answer, Fold, LearntScales, OnInput
 from composer.generation.decoder import DecoderInput
 from composer.generation.text import Tokenizer
 
@@ -55,7 +55,7 @@ class CalibratedDecoder:
 
     def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
         inside = {f"{self.inside}{path}": on_input for path, on_input in layers.items()}
-        return watch(self.decoder, inside)
+        return watch_inputs(self.decoder, inside)
 
     def folds(self) -> list[Fold]:
         norms = NORMS.get(self.decoder.model.model_type)
@@ -90,7 +90,7 @@ class CalibratedDecoder:
         logits: Sequence[np.ndarray],
         dtypes: Mapping[str, str],
         seed: int,
-    ) -> Mapping[str, LearntSteps]:
+    ) -> Mapping[str, LearntScales]:
         import mlx.core as mx
         import mlx.nn
 
@@ -121,7 +121,7 @@ class CalibratedDecoder:
 
 
 @contextmanager
-def watch(decoder: MlxLmDecoder, layers: Mapping[str, OnInput]) -> Iterator[None]:
+def watch_inputs(decoder: MlxLmDecoder, layers: Mapping[str, OnInput]) -> Iterator[None]:
     """Call each function with the rows that go into the linear layer of its path.
 
     A layer is watched where it stands, also inside what an adapter puts in its place.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import LearntSteps
+from composer.core.calibration import LearntScales
 from composer.generation.decoder import DecoderInput
 
 from .decoder import MlxLmDecoder
@@ -74,7 +74,7 @@ def distill(
     lessons: Sequence[Lesson],
     logits: Sequence[np.ndarray],
     seed: int,
-) -> dict[str, LearntSteps]:
+) -> dict[str, LearntScales]:
     """Return the scales and biases with which the lessons' logits were nearest to those given.
 
     Each epoch goes through the lessons in an order of its own, by the seed; what was best at the
@@ -117,7 +117,7 @@ def distill(
     learnt = {}
     for path, layer in layers.items():
         scales, biases = layer.moved(best[path])
-        learnt[path] = LearntSteps(np.array(scales), np.array(biases))
+        learnt[path] = LearntScales(np.array(scales), np.array(biases))
         layer.put(best[path])
     return learnt
 

@@ -60,7 +60,7 @@ class MlxLmConfig(ComponentConfig):
     head: bool = Field(True, description=HEAD)
 
 
-class LanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
+class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
     """Continue embeddings with a language model of mlx-lm.
 
     The space `embed` is the output of the model's embedding table, and the input of its

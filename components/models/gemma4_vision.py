@@ -58,7 +58,7 @@ def encode(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows:
     `columns` and `rows` [N] say where each patch is.
     """
     x = embed(nn, settings, patches, columns, rows)
-    rotations = rotation_tables(nn, settings, columns, rows)
+    rotations = rotary_tables(nn, settings, columns, rows)
     for number in range(settings.num_layers):
         x = nn.evaluate(layer(nn, f"{TOWER}encoder.layers.{number}.", settings, x, rotations))
     return project(nn, settings, pool(nn, settings, x))
@@ -73,7 +73,7 @@ def embed(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows: 
     return x + nn.like(nn.gather(table, columns) + below, x)
 
 
-def rotation_tables(
+def rotary_tables(
     nn: Blocks, settings: Settings, columns: Array, rows: Array
 ) -> list[tuple[Array, Array]]:
     """Return cosine and sine [N, 1, head_dim / 4] of the angles by column and by row."""

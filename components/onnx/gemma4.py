@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 ROWS = "per_layer"
 
 
-class Gemma4(Component, name="onnx.gemma4"):
+class OnnxGemma4(Component, name="onnx.gemma4"):
     """Continue embeddings with Gemma-4's text decoder on ONNX Runtime, given its per-layer inputs.
 
     It takes the folders of mlx.gemma4, plain or quantized by MLX to 4 or 8 bits, except those with

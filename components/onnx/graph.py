@@ -51,7 +51,7 @@ class FrameCounts:
     fed: int
 
 
-class Graph(Component, name="onnx.graph"):
+class OnnxGraph(Component, name="onnx.graph"):
     """Any ONNX graph, such as an audio encoder, whose ports come from its file.
 
     Each input of the file is an input port. A single output is the node's value; of several, the

@@ -15,10 +15,17 @@ from composer.formats import tokenizer_bytes, tokenizer_file
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
 from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer
 from .japanese import NAME as JAPANESE
-from .japanese import japanese_words, require_japanese
+from .japanese import japanese_words, require_japanese_tokenizer
 from .template import TemplateSlot, parse_template
 from .template_encoder import check_template, check_text
-from .units import KANA, WITHOUT_SPACES, AlignmentUnit, first_of_script, units, units_of_words
+from .units import (
+    KANA,
+    WITHOUT_SPACES,
+    AlignmentUnit,
+    first_character_in_scripts,
+    units,
+    units_of_words,
+)
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -98,7 +105,7 @@ class AlignPrompt(Component, name="text.align_prompt"):
         if port == "language":
             require_language(config.languages, text)
             if text == JAPANESE:
-                require_japanese()
+                require_japanese_tokenizer()
         elif port == "words":
             require_words(check_text(port, text))
 
@@ -139,7 +146,7 @@ def split_alignment_units(text: str, language: str) -> list[AlignmentUnit]:
     require_words(text)
     if language == JAPANESE:
         return units_of_words(text, japanese_words(text))
-    letter = first_of_script(text, KANA)
+    letter = first_character_in_scripts(text, KANA)
     if letter:
         message = f"words in the script of {letter!r} are those of Japanese"
         raise ComposerError(Problem("R554", message, hint=f"name the language: {JAPANESE}"))
@@ -148,7 +155,7 @@ def split_alignment_units(text: str, language: str) -> list[AlignmentUnit]:
 
 def require_words(text: str) -> None:
     """Raise R554 for a text without words, or of a script whose words nothing here separates."""
-    letter = first_of_script(text, WITHOUT_SPACES)
+    letter = first_character_in_scripts(text, WITHOUT_SPACES)
     if letter:
         message = f"words in the script of {letter!r} are separated by a dictionary alone"
         hint = "Thai, Lao, Khmer and Burmese are not aligned"

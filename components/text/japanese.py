@@ -13,7 +13,7 @@ INSTALL = "pip install 'bundle-composer[japanese]'"
 SPACE = "\u3000"  # what nagisa makes of white space
 
 
-def require_japanese() -> None:
+def require_japanese_tokenizer() -> None:
     """Raise R585 where nagisa is not installed."""
     if find_spec("nagisa") is None:
         message = "words of Japanese are separated by nagisa, which is not installed"
@@ -25,7 +25,7 @@ def japanese_words(text: str) -> list[tuple[str, int, int]]:
 
     Raise R585 where nagisa is not installed, R554 where its words are not those of the text.
     """
-    require_japanese()
+    require_japanese_tokenizer()
     import nagisa
 
     characters = list(_normalized(text))

@@ -86,7 +86,7 @@ def units_of_words(text: str, words: list[tuple[str, int, int]]) -> list[Alignme
     return found
 
 
-def first_of_script(text: str, scripts: tuple[str, ...]) -> str:
+def first_character_in_scripts(text: str, scripts: tuple[str, ...]) -> str:
     """Return the first letter of some scripts, by the first word of its name; "" without one."""
     for char in text:
         if unicodedata.name(char, "").partition(" ")[0] in scripts:

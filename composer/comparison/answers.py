@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from composer.comparison.decoder_steps import IDS
-from composer.comparison.divergence import Inputs, stepped_node
+from composer.comparison.divergence import Inputs, decoder_node
 from composer.core.calibration import Answer
 from composer.runtime.bundle import Bundle
 
@@ -19,7 +19,7 @@ def read_answers(bundle: Bundle, task: str, runs: Sequence[Inputs]) -> tuple[str
     A clip that is cut gives one answer for each piece. Raise ComposerError R597 where no decoder of
     the task replays its steps.
     """
-    node = stepped_node(bundle, task)
+    node = decoder_node(bundle, task)
     assert node.component
     names = dict.fromkeys(node.wires.values())
     found = []

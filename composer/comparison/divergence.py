@@ -30,7 +30,7 @@ def answers(bundle: Bundle, task: str, runs: Sequence[Inputs]) -> list[AnswerLog
 
     Raise ComposerError R597 where no decoder of the task replays its steps.
     """
-    node = stepped_node(bundle, task)
+    node = decoder_node(bundle, task)
     found = []
     for inputs in runs:
         result = bundle.run(task=task, taps=[node.outputs[OUT], node.wires[IDS]], **inputs)
@@ -47,7 +47,7 @@ def divergence(
     The bundle's decoder is given the reference's ids, and the rows that the bundle itself makes of
     the inputs.
     """
-    node = stepped_node(bundle, task)
+    node = decoder_node(bundle, task)
     nodes = _before(bundle.checked.graphs[task], node)
     total, count = 0.0, 0
     for inputs, answer in zip(runs, reference, strict=True):
@@ -73,7 +73,7 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return found
 
 
-def stepped_node(bundle: Bundle, task: str) -> Node:
+def decoder_node(bundle: Bundle, task: str) -> Node:
     """Let the decoders of a loaded bundle replay their steps, and return the last that does."""
     bundle.fetch(task)
     bundle.checked = with_steps(bundle.checked)

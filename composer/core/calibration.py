@@ -34,7 +34,7 @@ class Fold:
     layers: tuple[str, ...]
 
 
-class LearntSteps(NamedTuple):
+class LearntScales(NamedTuple):
     """The scales and biases of a packed layer, float32 [N, G]."""
 
     scales: np.ndarray
@@ -69,7 +69,7 @@ class Calibrated(Protocol):
         logits: Sequence[np.ndarray],
         dtypes: Mapping[str, str],
         seed: int,
-    ) -> Mapping[str, LearntSteps]:
+    ) -> Mapping[str, LearntScales]:
         """Return scales and biases of packed layers with which the logits are nearest to these.
 
         `dtypes` are what they are rounded to when they are stored, by path. Codes stay as they are.

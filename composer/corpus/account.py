@@ -12,7 +12,7 @@ from composer.evaluation.timing import Speed
 
 
 @dataclass(frozen=True)
-class BatchAccount:
+class BatchSummary:
     """What a corpus became, as its files have it, and how long that took.
 
     `errors` counts failed clips by the code of their first problem. `speed` is over all runs that
@@ -75,14 +75,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def account_of(shards: Shards, speed: Speed, restarts: int) -> BatchAccount:
+def account_of(shards: Shards, speed: Speed, restarts: int) -> BatchSummary:
     """Count what the files of a folder have, once all of its shards are complete."""
     rows, seconds, codes = 0, 0.0, Counter[str]()
     for _, found in shards.read():
         rows += len(found)
         seconds += sum(row.duration or 0.0 for row in found)
         codes.update(row.codes[0] for row in found if row.codes)
-    return BatchAccount(
+    return BatchSummary(
         len(shards.ids),
         rows,
         codes.total(),

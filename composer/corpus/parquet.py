@@ -18,7 +18,7 @@ MOST_ROWS = 10_000_000  # of a file
 FIELDS = (ID, "offset", "duration")
 
 
-def pyarrow(module: str = "parquet") -> Any:
+def import_pyarrow(module: str = "parquet") -> Any:
     """Return a module of pyarrow; raise R585 where it is not installed."""
     require_package("pyarrow", "batch", "Parquet")
     return require_package(f"pyarrow.{module}", "batch", "Parquet")
@@ -45,7 +45,7 @@ def read_parquet(path: Path) -> tuple[list[CorpusClip], list[Problem]]:
 
     Raise R580 where it is no such file, R585 without pyarrow.
     """
-    parquet = pyarrow()
+    parquet = import_pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
@@ -68,7 +68,7 @@ def read_parquet(path: Path) -> tuple[list[CorpusClip], list[Problem]]:
 
 
 def _audio_columns(schema: Any) -> list[_Column]:
-    types = pyarrow("types")
+    types = import_pyarrow("types")
     found = []
     for name in AUDIO:
         if name not in schema.names:
@@ -104,7 +104,7 @@ def _lines(path: Path, file: Any, columns: list[_Column]) -> Iterator[tuple[int,
             yield number, line
 
 
-class CellReader:
+class ParquetCellReader:
     """Reads the audio of cells; those of a file in ascending order are read in one pass."""
 
     def __init__(self) -> None:
@@ -147,6 +147,6 @@ class CellReader:
 
 
 def _batches(path: Path, column: str) -> Iterator[list[Any]]:
-    with pyarrow().ParquetFile(path, pre_buffer=False) as file:
+    with import_pyarrow().ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH, columns=[column]):
             yield batch.column(0).to_pylist()

@@ -14,7 +14,7 @@ from composer.core.output import unwritable
 from composer.core.safe_read import RESULTS, read_whole
 from composer.core.suggest import did_you_mean, listed
 from composer.corpus.packages import require_package
-from composer.corpus.parquet import pyarrow
+from composer.corpus.parquet import import_pyarrow
 from composer.corpus.row import ROWS, Row
 
 
@@ -83,13 +83,13 @@ def _to_parquet(rows: Sequence[Row]) -> bytes:
             entry["outputs"] = json.dumps(row.outputs, ensure_ascii=False)
         entries.append(entry)
     file = BytesIO()
-    pyarrow().write_table(pa.Table.from_pylist(entries, _schema()), file)
+    import_pyarrow().write_table(pa.Table.from_pylist(entries, _schema()), file)
     return file.getvalue()
 
 
 def _from_parquet(data: bytes) -> list[Row]:
     rows = []
-    for entry in pyarrow().read_table(BytesIO(data)).to_pylist():
+    for entry in import_pyarrow().read_table(BytesIO(data)).to_pylist():
         if entry.get("outputs") is not None:
             entry["outputs"] = json.loads(entry["outputs"])
         rows.append(ROWS.read_line(json.dumps(entry)))
@@ -108,5 +108,5 @@ def shard_format(name: str) -> ShardFormat:
         near = did_you_mean(name, FORMATS) or f"there are: {listed(FORMATS)}"
         raise ComposerError(Problem("R544", f"there is no format of shards '{name}'; {near}"))
     if name == "parquet":
-        pyarrow()
+        import_pyarrow()
     return FORMATS[name]

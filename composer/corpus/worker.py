@@ -89,7 +89,7 @@ class LoadFailed(Exception):
         self.problems = problems
 
 
-def processors() -> int:
+def cpu_count() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

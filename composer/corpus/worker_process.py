@@ -27,7 +27,7 @@ from composer.corpus.worker import (
     LoadFailed,
     Task,
     WorkerEnded,
-    processors,
+    cpu_count,
 )
 
 MODULE = "composer.corpus.worker_child"
@@ -155,7 +155,7 @@ class LocalWorkers:
 
     def start(self, number: int) -> WorkerProcess:
         """Start a process."""
-        return WorkerProcess(self.task, max(1, processors() // self.count), self.seconds)
+        return WorkerProcess(self.task, max(1, cpu_count() // self.count), self.seconds)
 
     def close(self) -> None:
         """Do nothing: there is no more than processes."""

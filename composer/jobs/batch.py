@@ -11,11 +11,11 @@ from typing import Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import hold_folder_lock, json_text, write_file
 from composer.core.suggest import group_lines
-from composer.corpus.account import BatchAccount, account_of
+from composer.corpus.account import BatchSummary, account_of
 from composer.corpus.clip import CorpusClip, ParquetCell
 from composer.corpus.data import digest_of, read_corpus
 from composer.corpus.dispatch import Dispatcher
-from composer.corpus.parquet import CellReader
+from composer.corpus.parquet import ParquetCellReader
 from composer.corpus.ray_workers import RayWorkers
 from composer.corpus.row import Row
 from composer.corpus.shard_format import shard_format
@@ -55,7 +55,7 @@ def batch(
     on_row: Callable[[Row], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     progress: OnProgress = no_progress,
-) -> BatchAccount:
+) -> BatchSummary:
     """Transcribe a corpus into shards of rows in a folder, and return the account.
 
     `data` are manifests (JSONL, CSV), Parquet files, folders, clips or patterns. `inputs`,
@@ -99,7 +99,7 @@ def batch(
         if missing:
             started = _workers(ray, sent, workers, timeout)
             notes = on_note or (lambda _: None)
-            dispatcher = Dispatcher(started, in_flight, CellReader().load, notes)
+            dispatcher = Dispatcher(started, in_flight, ParquetCellReader().load, notes)
             steps = _Steps(opened.name, len(missing), clock, progress)
             with closing(started):
                 for row in steps.of(dispatcher.run(missing)):
@@ -139,7 +139,7 @@ def _finished(shards: Shards, clips: Sequence[CorpusClip], retry: bool) -> set[s
 
     Raise R575 where the audio of a row is another by now.
     """
-    by_id, reader = {clip.id: clip for clip in clips}, CellReader()
+    by_id, reader = {clip.id: clip for clip in clips}, ParquetCellReader()
     done: set[str] = set()
     changed = []
     for path, rows in shards.read():
@@ -158,7 +158,7 @@ def _finished(shards: Shards, clips: Sequence[CorpusClip], retry: bool) -> set[s
     return done
 
 
-def _digest(clip: CorpusClip, reader: CellReader) -> str | None:
+def _digest(clip: CorpusClip, reader: ParquetCellReader) -> str | None:
     try:
         audio = reader.load(clip).audio
     except ComposerError:

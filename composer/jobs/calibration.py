@@ -20,7 +20,7 @@ from composer.graph.graph import CheckedComponent
 from composer.jobs.speech import audio_input, speech_graph
 from composer.jobs.transcribe import expand_folders
 from composer.quantization.awq import awq
-from composer.quantization.dwq import dwq
+from composer.quantization.dwq import dwq_packing
 from composer.quantization.gptq import gptq
 from composer.quantization.samples import Samples
 from composer.runtime.bundle import Bundle
@@ -31,7 +31,7 @@ DEFAULT = "gptq"
 METHODS: Mapping[str, Callable[[Samples, Samples, Packing, int], Packing]] = {
     "gptq": gptq,
     "awq": awq,
-    "dwq": dwq,
+    "dwq": dwq_packing,
 }
 
 

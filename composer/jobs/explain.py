@@ -189,7 +189,7 @@ def _component(kind: type[Component]) -> Iterator[str]:
     yield f"Keys beside use, config and emits: {', '.join(keys) or 'none'}."
     if kind.Config.model_fields:
         yield ""
-        yield "## Knobs (under config)"
+        yield "## Settings (under config)"
         yield ""
         yield from nested_field_lines(kind.Config)
     for name, signature in kind.methods.items():

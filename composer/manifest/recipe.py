@@ -22,7 +22,7 @@ from composer.manifest.fields import (
 )
 
 
-class RuleFields(Strict):
+class RecipeRuleFields(Strict):
     """How one group of weights is quantized."""
 
     bits: Maybe[Bits] = Field(None, description="Bits per weight; by default those of the mode.")
@@ -49,7 +49,8 @@ class BaseRecipe(Strict):
     rules: dict[
         Line,
         Annotated[
-            Annotated[Bits, Tag(TEXT)] | Annotated[RuleFields, Tag(OTHER)], Discriminator(tag_of)
+            Annotated[Bits, Tag(TEXT)] | Annotated[RecipeRuleFields, Tag(OTHER)],
+            Discriminator(tag_of),
         ],
     ] = Field(
         default={},
@@ -85,7 +86,7 @@ class BaseRecipe(Strict):
         """Return the rules by glob; what a rule leaves out is the base's, or its own mode's."""
         rules = {}
         for glob, given in self.rules.items():
-            rule = given if isinstance(given, RuleFields) else RuleFields(bits=given)
+            rule = given if isinstance(given, RecipeRuleFields) else RecipeRuleFields(bits=given)
             mode = rule.mode or base.mode
             bits: int | None = rule.bits
             size: int | None = rule.group_size

@@ -37,7 +37,7 @@ NOT_CLIPPED = (".q_proj", ".k_proj")  # whose product decides attention
 def awq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Packing:
     """Return a packing with scaled columns, where a scale can move, and clipped groups."""
     modules = samples.modules(packing)
-    found = {module.path: Scaled.none(tensor) for module, tensor in modules.items()}
+    found = {module.path: AwqScaling.none(tensor) for module, tensor in modules.items()}
     changed = _move_scales(samples, packing, modules, found)
     clip = [module for module in modules if not module.path.endswith(NOT_CLIPPED)]
     columns = {module.path: modules[module].shape[-1] for module in clip}
@@ -47,7 +47,7 @@ def awq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Pack
         scaled = found[module.path]
         hessian = hessians.take(module.path) / np.outer(scaled.columns, scaled.columns)
         rows = samples.rows(tensor) * scaled.columns / scaled.rows[:, None]
-        shares = clip_shares(hessian, rows, scheme, tensor.dtype)
+        shares = weight_clip_ratios(hessian, rows, scheme, tensor.dtype)
         found[module.path] = replace(scaled, shares=shares)
     packs = {module.name: awq_pack(found[module.path]) for module in modules}
     return replace(packing, packs=packs, changed=changed)
@@ -57,7 +57,7 @@ def _move_scales(
     samples: Samples,
     packing: Packing,
     modules: Mapping[ModuleToPack, Tensor],
-    found: dict[str, Scaled],
+    found: dict[str, AwqScaling],
 ) -> dict[str, bytes]:
     """Scale the columns of layers whose scales can move; return the new bytes of norms."""
     by_path = {module.path: module for module in modules}
@@ -91,7 +91,7 @@ def _divided(norm: np.ndarray, scales: np.ndarray, tensor: Tensor) -> tuple[np.n
 
 
 @dataclass(frozen=True)
-class Scaled:
+class AwqScaling:
     """What happens to a matrix [N, K] before it is rounded.
 
     Its columns are multiplied, its rows are divided, and each group is clipped to a share [N, G] of
@@ -103,7 +103,7 @@ class Scaled:
     shares: np.ndarray
 
     @classmethod
-    def none(cls, tensor: Tensor) -> Scaled:
+    def none(cls, tensor: Tensor) -> AwqScaling:
         """Return that nothing happens to a stored matrix."""
         rows, columns = tensor.shape
         ones = np.ones(rows, np.float32)
@@ -157,7 +157,9 @@ def _error(
     return total
 
 
-def clip_shares(hessian: np.ndarray, rows: np.ndarray, scheme: Scheme, dtype: str) -> np.ndarray:
+def weight_clip_ratios(
+    hessian: np.ndarray, rows: np.ndarray, scheme: Scheme, dtype: str
+) -> np.ndarray:
     """Return the share [N, G] of its largest magnitude to which clipping a group costs least.
 
     Each group is measured alone, by its own part of the Hessian [K, K].
@@ -178,7 +180,7 @@ def clip_shares(hessian: np.ndarray, rows: np.ndarray, scheme: Scheme, dtype: st
     return best
 
 
-def awq_pack(scaled: Scaled) -> Pack:
+def awq_pack(scaled: AwqScaling) -> Pack:
     """Return how the rows of a matrix are packed, which come in pieces from the first on."""
     start = 0
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import torch
 
-from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.component import Adapter
 from composer.core.placement import Placement
 from composer.formats import Headers
@@ -54,7 +54,7 @@ def spec_with(home, precision=None, **scales):
 
 def load(home, precision=None, **scales):
     expected = spec_with(home, precision, **scales)
-    return Gemma4.load(expected, Gemma4.facts(expected, Headers()), Placement())
+    return MlxGemma4.load(expected, MlxGemma4.facts(expected, Headers()), Placement())
 
 
 def greedy(lm, *on, ids=IDS, count=8, reuse_cache=False):

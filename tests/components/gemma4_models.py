@@ -5,7 +5,7 @@ import json
 import torch
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
-from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -113,9 +113,11 @@ def spec(folder, precision=None, adapters=None):
 
 
 def facts(folder, precision=None):
-    return Gemma4.facts(spec(folder, precision), Headers())
+    return MlxGemma4.facts(spec(folder, precision), Headers())
 
 
 def load(folder, precision=None, **placed):
     component_spec = spec(folder, precision)
-    return Gemma4.load(component_spec, Gemma4.facts(component_spec, Headers()), Placement(**placed))
+    return MlxGemma4.load(
+        component_spec, MlxGemma4.facts(component_spec, Headers()), Placement(**placed)
+    )

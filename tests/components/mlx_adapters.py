@@ -8,7 +8,7 @@ import transformers
 from mlx_lm.tuner.utils import load_adapters
 
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.components.mlx.loader import load_model
 from composer.core.component import Adapter, ComponentConfig, Spec
 from composer.core.placement import Placement
@@ -52,8 +52,8 @@ def spec(home, model="lm", precision=None, **adapters):
 
 def load(home, model="lm", precision=None, **adapters):
     component_spec = spec(home, model, precision, **adapters)
-    return LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    return MlxLanguageModel.load(
+        component_spec, MlxLanguageModel.facts(component_spec, Headers()), Placement()
     )
 
 

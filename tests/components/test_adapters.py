@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from composer.components.checkpoints.lora.adapters import read_adapters
 from composer.components.checkpoints.lora.pair import layer_projections
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
@@ -295,12 +295,12 @@ def test_an_adapter_that_changed_after_the_check_is_refused(tmp_path, file):
     write_model(tmp_path / "lm")
     write_adapter(tmp_path / "speech", matrices(), mlx_lm_config())
     component_spec = spec(tmp_path, speech=None)
-    facts = LanguageModel.facts(component_spec, Headers())
+    facts = MlxLanguageModel.facts(component_spec, Headers())
     weights, config = matrices(seed=7), mlx_lm_config(scale=-2.5)
     write_adapter(tmp_path / "other", weights, config)
     (tmp_path / "speech" / file).write_bytes((tmp_path / "other" / file).read_bytes())
     with pytest.raises(ComposerError, match=f"R530 repo/speech/{file}: changed after"):
-        LanguageModel.load(component_spec, facts, Placement())
+        MlxLanguageModel.load(component_spec, facts, Placement())
 
 
 # What its headers say

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from composer.components.text.align_prompt import split_alignment_units
-from composer.components.text.japanese import japanese_words, require_japanese
+from composer.components.text.japanese import japanese_words, require_japanese_tokenizer
 from composer.core.errors import ComposerError
 
 JAPANESE = [
@@ -68,7 +68,7 @@ def test_without_nagisa_japanese_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "nagisa", None)
     monkeypatch.setattr("composer.components.text.japanese.find_spec", lambda name: None)
     with pytest.raises(ComposerError) as refused:
-        require_japanese()
+        require_japanese_tokenizer()
     assert str(refused.value) == (
         "R585 words of Japanese are separated by nagisa, which is not installed\n"
         "    hint: pip install 'bundle-composer[japanese]'"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from composer.components.mlx.lm import LanguageModel as MlxLm
-from composer.components.onnx.lm import LanguageModel as OnnxLm
+from composer.components.mlx.lm import MlxLanguageModel as MlxLm
+from composer.components.onnx.lm import OnnxLanguageModel as OnnxLm
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from composer.components.mlx.lm import LanguageModel
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -16,7 +16,7 @@ from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.config_sweep import FULL, IDS, SLIDING, Case, build, save
 
-COMPONENTS = {"mlx": LanguageModel, "onnx": OnnxLanguageModel}
+COMPONENTS = {"mlx": MlxLanguageModel, "onnx": OnnxLanguageModel}
 ROPE = {"rope_type": "default", "rope_theta": 500.0}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 ANY = "llama qwen3"

@@ -10,8 +10,8 @@ import pytest
 import transformers
 
 from composer.components.mlx.config.conversion import convert_config
-from composer.components.mlx.lm import LanguageModel, MlxLmConfig
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.mlx.lm import MlxLanguageModel, MlxLmConfig
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.components.onnx.lm.component import OnnxLmConfig as OnnxConfig
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
@@ -50,14 +50,14 @@ def spec(folder, ignore=()):
 
 def load(folder, ignore=()):
     component_spec = spec(folder, ignore)
-    return LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    return MlxLanguageModel.load(
+        component_spec, MlxLanguageModel.facts(component_spec, Headers()), Placement()
     )
 
 
 def error_text(folder, **options):
     with pytest.raises(ComposerError) as caught:
-        LanguageModel.facts(spec(folder, **options), Headers())
+        MlxLanguageModel.facts(spec(folder, **options), Headers())
     return str(caught.value)
 
 

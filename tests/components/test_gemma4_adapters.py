@@ -10,7 +10,7 @@ from mlx_lm.models import gemma4_text
 from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import load_adapters
 
-from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
 from tests.components.adapter_files import write_adapter
@@ -78,7 +78,7 @@ def test_it_computes_what_mlx_lm_computes(pair, tmp_path):
 
 def test_dead_modules_are_counted(pair):
     model, home, _ = pair
-    facts = Gemma4.facts(spec_with(home, speech=SCALE), Headers())
+    facts = MlxGemma4.facts(spec_with(home, speech=SCALE), Headers())
     notes = [str(note) for note in facts.notes]
     assert notes == [
         "repo/speech/adapters.safetensors: L327 warning: 6 of 42 modules are dropped: the layers "
@@ -86,7 +86,7 @@ def test_dead_modules_are_counted(pair):
         "    adapter: model.layers.3.self_attn.k_proj.lora_a f32 [96, 4]\n"
         "    hint: they have no self_attn.k_proj, self_attn.v_proj to adapt"
     ]
-    plain = Gemma4.facts(spec_with(home), Headers())
+    plain = MlxGemma4.facts(spec_with(home), Headers())
     live = sum(value.nbytes for value in matrices(model, dead=False).values())
     assert facts.nbytes - plain.nbytes == live
 

@@ -4,8 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from composer.components.mlx.gemma4 import Gemma4 as MlxGemma4
-from composer.components.onnx.gemma4 import Gemma4 as OnnxGemma4
+from composer.components.mlx.gemma4 import MlxGemma4
+from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from composer.components.mlx.lm import LanguageModel
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.component import Spec
 from composer.core.location import Location
 from composer.formats import Headers
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def notes(folder, component=LanguageModel):
+def notes(folder, component=MlxLanguageModel):
     weights = Location("repo", "", folder.parent) / folder.name
     found = component.facts(Spec("decoder", component.Config(), weights), Headers()).notes
     return [str(note) for note in found if note.code == "L341"]
@@ -65,7 +65,7 @@ def test_a_setting_that_changes_the_text_is_warned_of(folder, key):
         value = [plain[0]]
     write(folder, **{key: value})
     assert text_of_transformers(folder) != plain
-    for component in (LanguageModel, OnnxLanguageModel):
+    for component in (MlxLanguageModel, OnnxLanguageModel):
         (found,) = notes(folder, component)
         assert "repo/lm/generation_config.json" in found
         assert f" {key} is " in found

@@ -9,8 +9,8 @@ from composer.components.checkpoints.ggml_blocks import (
     PACKED,
     SIZES,
     SYMMETRIC,
+    block_midpoint_values,
     dequantize,
-    middle_code_values,
     packed_codes,
     packed_scales,
 )
@@ -47,7 +47,7 @@ def test_codes_are_what_a_kernel_multiplies(dtype):
         numbers = np.isfinite(scales)
         np.testing.assert_array_equal(values[numbers], expected[numbers])
         return
-    offsets = middle_code_values(raw, dtype)
+    offsets = block_midpoint_values(raw, dtype)
     assert offsets.dtype == np.float32
     assert offsets.shape == scales.shape
     numbers = np.isfinite(scales) & np.isfinite(offsets)

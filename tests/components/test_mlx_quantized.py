@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.formats import Headers
 from tests.components.mlx_lm.models import (
     IDS,
@@ -94,7 +94,7 @@ def test_a_microscaled_folder_is_what_its_format_says(tmp_path, mode, tied):
 @pytest.mark.parametrize("mode", MODES)
 def test_the_embeddings_of_a_microscaled_table_are_what_facts_say(tmp_path, mode, precision):
     folder = convert(torch_model(), tmp_path / "lm", *MODES[mode], mode)
-    facts = LanguageModel.facts(spec(folder, precision), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, precision), Headers())
     assert (
         facts.dtype
         == {None: "bf16", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}[precision]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from composer.components.models.gemma4_inputs import NOT_GIVEN
-from composer.components.onnx.gemma4 import Gemma4
+from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.core.quantization_recipe import QuantizationRecipe
@@ -31,15 +31,15 @@ COMPUTED = [kind for kind in KINDS if kind != "26b"]
 
 
 def spec(folder, precision=None, activations="float32"):
-    return replace(plain_spec(folder, precision), config=Gemma4.Config(activations=activations))
+    return replace(plain_spec(folder, precision), config=OnnxGemma4.Config(activations=activations))
 
 
 def facts_of(folder, **more):
-    return Gemma4.facts(spec(folder, **more), Headers())
+    return OnnxGemma4.facts(spec(folder, **more), Headers())
 
 
 def load(folder, **more):
-    return Gemma4.load(spec(folder, **more), facts_of(folder, **more), Placement(threads=1))
+    return OnnxGemma4.load(spec(folder, **more), facts_of(folder, **more), Placement(threads=1))
 
 
 def error_text(folder, **more):

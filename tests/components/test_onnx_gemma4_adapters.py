@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from composer.components.onnx.gemma4 import Gemma4
+from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.components import gemma4_adapters as on_mlx
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def spec_with(home, **scales):
-    return replace(on_mlx.spec_with(home, None, **scales), config=Gemma4.Config())
+    return replace(on_mlx.spec_with(home, None, **scales), config=OnnxGemma4.Config())
 
 
 def load(home, **scales):
     wanted = spec_with(home, **scales)
-    return Gemma4.load(wanted, Gemma4.facts(wanted, Headers()), Placement(threads=1))
+    return OnnxGemma4.load(wanted, OnnxGemma4.facts(wanted, Headers()), Placement(threads=1))
 
 
 def logits(lm, *on):
@@ -58,7 +58,7 @@ def test_ids_and_notes_are_those_of_mlx(pair):
         assert greedy(lm, *on) == on_mlx.greedy(mlx, *on)
     assert greedy(lm) != greedy(lm, "speech")
     ours, theirs = (
-        Gemma4.facts(spec_with(home, **more), Headers()) for more in ({}, {"speech": 20.0})
+        OnnxGemma4.facts(spec_with(home, **more), Headers()) for more in ({}, {"speech": 20.0})
     )
     assert [note.code for note in theirs.notes] == ["L327"]
     live = sum(value.nbytes for value in matrices(pair[0], dead=False).values())

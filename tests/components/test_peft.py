@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.errors import ComposerError
 from composer.formats import Headers
 from tests.components.adapter_files import (
@@ -217,6 +217,6 @@ def test_targets_that_the_config_does_not_name_are_noted(torch_folder, value):
     expected = write(model, home / "silent")
     config = home / "silent" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": value}))
-    notes = LanguageModel.facts(spec(home, silent=None), Headers()).notes
+    notes = MlxLanguageModel.facts(spec(home, silent=None), Headers()).notes
     assert "it names no target_modules; its tensors say which they are" in str(notes[-1])
     assert far(logits(load(home, silent=None), "silent"), expected) < 2e-4

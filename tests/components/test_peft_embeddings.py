@@ -17,9 +17,9 @@ from safetensors.numpy import load_file, save_file
 
 import composer
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.components.mlx.loader import load_model
-from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.errors import ComposerError
 from composer.formats import Headers
 from tests.components.adapter_files import (
@@ -102,7 +102,7 @@ def test_it_computes_what_peft_computes(base, name):
     folder = f"written-{name}".replace(" ", "-").replace(",", "")
     expected = write(model, home / folder, **CONFIGS[name])
     lm = load(home, **{folder: None})
-    facts = LanguageModel.facts(spec(home, **{folder: None}), Headers())
+    facts = MlxLanguageModel.facts(spec(home, **{folder: None}), Headers())
     assert (facts.embedding_adapters == {folder}) == (name in CHANGES_TABLE)
     plain = logits(load(home))
     assert far(logits(lm, folder), expected) < 1e-4

@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError
 from composer.corpus import packages
 from composer.corpus.clip import CorpusClip, ParquetCell
 from composer.corpus.data import digest_of, read_corpus
-from composer.corpus.parquet import CellReader
+from composer.corpus.parquet import ParquetCellReader
 from composer.evaluation.clip_part import ClipPart
 
 
@@ -137,7 +137,7 @@ def test_parquet_with_audio_inside_as_hugging_face_writes_it(tmp_path):
     clips = read_corpus([path])
     assert [clip.id for clip in clips] == [f"{n}.wav" for n in range(8)]
     assert clips[5].audio == ParquetCell(path, "audio", 5)
-    reader = CellReader()
+    reader = ParquetCellReader()
     order = [0, 1, 5, 7, 2, 2, 6]
     assert [reader.load(clips[n]).audio for n in order] == [f"audio {n}".encode() for n in order]
 
@@ -155,7 +155,7 @@ def test_parquet_with_ids_parts_and_plain_bytes(tmp_path):
         ("7", ClipPart()),
         ("8", ClipPart(1.5, 2.0)),
     ]
-    assert [CellReader().load(clip).audio for clip in clips] == [b"a", b"b"]
+    assert [ParquetCellReader().load(clip).audio for clip in clips] == [b"a", b"b"]
 
 
 def test_parquet_of_bytes_alone_names_clips_by_their_rows(tmp_path):
@@ -163,7 +163,7 @@ def test_parquet_of_bytes_alone_names_clips_by_their_rows(tmp_path):
     first, second = read_corpus([path])
     assert (first.id, second.id) == ("d.parquet:1", "d.parquet:2")
     with pytest.raises(ComposerError) as caught:
-        CellReader().load(second)
+        ParquetCellReader().load(second)
     assert str(caught.value) == f"{path}:2: S480 the row has no audio"
 
 
@@ -179,9 +179,9 @@ def test_parquet_whose_cell_has_only_a_path(tmp_path):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     audio = pa.array([{"bytes": None, "path": "x.wav"}, {"bytes": None, "path": None}], kind)
     first, second = read_corpus([parquet(tmp_path / "d.parquet", audio=audio)])
-    assert CellReader().load(first).audio == tmp_path / "x.wav"
+    assert ParquetCellReader().load(first).audio == tmp_path / "x.wav"
     with pytest.raises(ComposerError, match="S480 the row has no audio"):
-        CellReader().load(second)
+        ParquetCellReader().load(second)
 
 
 def test_parquet_that_is_none(tmp_path):

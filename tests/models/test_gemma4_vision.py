@@ -91,7 +91,7 @@ def test_every_stage_and_layer_is_that_of_transformers(component, theirs, shape)
         at = f"vision_tower.encoder.layers.{number}."
 
         def layer(v, x, columns, rows, at=at):
-            rotations = gemma4_vision.rotation_tables(v, settings, columns, rows)
+            rotations = gemma4_vision.rotary_tables(v, settings, columns, rows)
             return gemma4_vision.layer(v, at, settings, x, rotations)
 
         before = want["embedded" if number == 0 else f"layer {number - 1}"]

@@ -6,7 +6,14 @@ import torch
 
 from composer.formats.affine_packing import round_rows
 from composer.formats.quantization import Scheme
-from composer.quantization.awq import GRID, Scaled, awq_pack, clip_shares, clipped, column_scales
+from composer.quantization.awq import (
+    GRID,
+    AwqScaling,
+    awq_pack,
+    clipped,
+    column_scales,
+    weight_clip_ratios,
+)
 from tests.quantization.test_gptq import correlated, dequantized, weights
 
 FOUR = Scheme(4, 64, "affine")
@@ -49,7 +56,7 @@ def test_even_inputs_leave_columns_as_they_are():
 def test_each_group_is_clipped_where_that_costs_least():
     matrix, x = weights(), correlated()
     matrix[3, 70] = 2.0  # one number that widens the step of its group
-    found = clip_shares(x.T @ x, matrix, FOUR, "f32")
+    found = weight_clip_ratios(x.T @ x, matrix, FOUR, "f32")
     w, inputs = torch.from_numpy(matrix), torch.from_numpy(x)
     for row, group in ((3, 1), (0, 0), (7, 1)):
         part = slice(64 * group, 64 * group + 64)
@@ -68,13 +75,13 @@ def test_the_output_is_nearer_than_without():
     hessian = x.T @ x
     columns = column_scales(hessian, [(matrix, FOUR)], "f32")
     scaled = matrix * columns
-    shares = clip_shares(hessian / np.outer(columns, columns), scaled, FOUR, "f32")
-    pack = awq_pack(Scaled(columns, np.ones(24, np.float32), shares))
+    shares = weight_clip_ratios(hessian / np.outer(columns, columns), scaled, FOUR, "f32")
+    pack = awq_pack(AwqScaling(columns, np.ones(24, np.float32), shares))
     made = dequantized(pack(matrix.tobytes(), "f32", 128, FOUR), FOUR) / columns
     nearest = round_rows(matrix, FOUR, "f32")
     ours, theirs = (np.square(x @ (each - matrix).T).sum() for each in (made, nearest))
     assert ours < 0.6 * theirs
-    pack = awq_pack(Scaled(columns, np.ones(24, np.float32), shares))
+    pack = awq_pack(AwqScaling(columns, np.ones(24, np.float32), shares))
     pieces = [pack(matrix[at : at + 5].tobytes(), "f32", 128, FOUR) for at in range(0, 24, 5)]
     joined = tuple(b"".join(each) for each in zip(*pieces, strict=True))
     assert (dequantized(joined, FOUR) / columns == made).all()

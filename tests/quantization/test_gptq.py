@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from composer.components.mlx import packer
-from composer.core.calibration import LearntSteps
+from composer.core.calibration import LearntScales
 from composer.formats.affine_packing import pack, stored
 from composer.formats.packing import ModuleToPack
 from composer.formats.quantization import Scheme
-from composer.quantization.dwq import dwq_pack
+from composer.quantization.dwq import pack_with_learnt_scales
 from composer.quantization.gptq import DAMPING, Gptq, inverse_factor, quantize
 from composer.quantization.hessians import Hessians
 
@@ -158,8 +158,8 @@ def test_sums_are_collected_a_few_at_a_time():
 def test_learnt_steps_go_with_the_rows_that_they_are_of():
     matrix, scheme = weights(), Scheme(3, 32, "affine")
     nearest = pack(matrix.tobytes(), "f32", 128, scheme)
-    learnt = LearntSteps(*np.random.default_rng(0).normal(size=(2, 24, 4)).astype(np.float32))
-    one, pieces = dwq_pack(learnt, pack), []
+    learnt = LearntScales(*np.random.default_rng(0).normal(size=(2, 24, 4)).astype(np.float32))
+    one, pieces = pack_with_learnt_scales(learnt, pack), []
     for start in range(0, 24, 7):
         pieces.append(one(matrix[start : start + 7].tobytes(), "f32", 128, scheme))
     found = tuple(b"".join(each) for each in zip(*pieces, strict=True))

@@ -9,8 +9,8 @@ import torch
 
 import composer
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
-from composer.components.mlx.gemma4 import Gemma4 as MlxGemma4
-from composer.components.onnx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
+from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -41,13 +41,15 @@ def written(request, tmp_path_factory):
     return file, theirs
 
 
-def spec(file, kind=Gemma4):
+def spec(file, kind=OnnxGemma4):
     tokenizer = Location("tokenizer", "", file.parent)
     return Spec("decoder", kind.Config(), Location("repo", file.name, file.parent), tokenizer)
 
 
 def load(file):
-    return Gemma4.load(spec(file), Gemma4.facts(spec(file), Headers()), Placement(threads=1))
+    return OnnxGemma4.load(
+        spec(file), OnnxGemma4.facts(spec(file), Headers()), Placement(threads=1)
+    )
 
 
 def prompt(lm):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
-from composer.components.mlx.gemma4 import Gemma4 as MlxGemma4
-from composer.components.onnx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
+from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.component import Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -75,13 +75,15 @@ def written(kind, stored, folder, change=None):
     return file, model
 
 
-def spec(file, kind=Gemma4):
+def spec(file, kind=OnnxGemma4):
     tokenizer = Location("tokenizer", "", file.parent)
     return Spec("decoder", kind.Config(), Location("repo", file.name, file.parent), tokenizer)
 
 
 def load(file):
-    return Gemma4.load(spec(file), Gemma4.facts(spec(file), Headers()), Placement(threads=1))
+    return OnnxGemma4.load(
+        spec(file), OnnxGemma4.facts(spec(file), Headers()), Placement(threads=1)
+    )
 
 
 def prompt(lm, ids=IDS):
@@ -125,9 +127,9 @@ def test_every_stage_and_greedy_ids_are_those_of_transformers_in_any_chunks(pair
 
 def test_types_with_a_kernel_stay_packed(tmp_path):
     file, _ = written("e2b", "q8_0", tmp_path)
-    assert Gemma4.facts(spec(file), Headers()).casts == ()
+    assert OnnxGemma4.facts(spec(file), Headers()).casts == ()
     file, _ = written("e4b", "q4_k_m", tmp_path)
-    assert [cast.partition(":")[0] for cast in Gemma4.facts(spec(file), Headers()).casts] == [
+    assert [cast.partition(":")[0] for cast in OnnxGemma4.facts(spec(file), Headers()).casts] == [
         "bf16 -> f32, exactly, in 1 modules",
         "q6_k -> f32, exactly, in 3 modules",
     ]
@@ -327,7 +329,7 @@ def test_experts_are_not_computed_on_onnx_runtime(tmp_path):
     model, config = built("26b")
     llama_cpp.write_text(model.state_dict(), config, tmp_path / "model.gguf")
     write_tokenizer(tmp_path, ROWS)
-    found = refusal(lambda: Gemma4.facts(spec(tmp_path / "model.gguf"), Headers()))
+    found = refusal(lambda: OnnxGemma4.facts(spec(tmp_path / "model.gguf"), Headers()))
     assert found == (
         "repo/model.gguf: W254 composer has no network of its own for Gemma-4 with experts\n"
         "    num_experts 8 comes from it\n"

@@ -73,7 +73,7 @@ def checkpoint_config(
         config["rope_scaling"] = scaling
     ends = [metadata[key] for key in (END, *ENDS) if key in metadata]
     if architecture == gemma4.ARCHITECTURE:
-        gemma4.complete_config(config, prefix, part)
+        gemma4.fill_missing_keys(config, prefix, part)
         ends += gemma4.ends(metadata)
     else:
         _require_plain_heads(config, prefix)

@@ -29,7 +29,7 @@ KINDS = {True: "sliding_attention", False: "full_attention"}
 ENDS = ("<eos>", "<turn|>")  # llama.cpp stops at these by their texts too
 
 
-def complete_config(config: dict[str, Any], prefix: str, part: float | None) -> None:
+def fill_missing_keys(config: dict[str, Any], prefix: str, part: float | None) -> None:
     """Rewrite what has one value a layer, or one for each kind of layer; `part` is turned.
 
     What no release's config can say stays as it is, and is refused.

@@ -16,7 +16,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 from ..gemma4_audio import layout as audio_layout
 from ..gemma4_vision import layout as vision_layout
 from .renamed import by_name
-from .stored_forms import ChannelsFirst, Softplus, tensor_values
+from .stored_forms import StoredAsSoftplus, StoredChannelsFirst, tensor_values
 
 ARCHITECTURE = "clip"
 VISION, AUDIO = "clip.vision.", "clip.audio."
@@ -196,11 +196,11 @@ def _restored(tensor: Tensor) -> Tensor:
     if name.endswith(audio_layout.BOUNDS) and shape == (1,):
         return replace(tensor, shape=())
     if name.endswith(".per_dim_scale"):
-        return Softplus(**tensor_values(tensor))
+        return StoredAsSoftplus(**tensor_values(tensor))
     if name.endswith(".depthwise_conv1d.weight") and len(shape) == 2:
         return replace(tensor, shape=(shape[0], 1, shape[1]))
     if name.endswith(".input_proj.weight") and len(shape) == 4:
         rows, channels, high, wide = shape
         values = tensor_values(tensor) | {"shape": (rows, channels * high * wide)}
-        return ChannelsFirst(**values, channels=channels)
+        return StoredChannelsFirst(**values, channels=channels)
     return tensor

@@ -42,7 +42,7 @@ class RaisedByOne(StoredForm):
 
 
 @dataclass(frozen=True, slots=True)
-class Softplus(StoredForm):
+class StoredAsSoftplus(StoredForm):
     """Numbers of which the softplus is stored, log(1 + exp(x))."""
 
     def restored(self, rows: Floats) -> Floats:
@@ -52,7 +52,7 @@ class Softplus(StoredForm):
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelsFirst(StoredForm):
+class StoredChannelsFirst(StoredForm):
     """Rows for a patch of pixels, its channels one after the other and not pixel by pixel."""
 
     channels: int = 1

@@ -69,7 +69,7 @@ class Pool(ComponentConfig):
     )
 
 
-class Knobbed(ComponentConfig):
+class LayerWithSettings(ComponentConfig):
     """One layer with its settings: a mapping with its name as the only key."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
@@ -127,11 +127,12 @@ def _known(value: Any) -> Any:
 
 def _branch(value: Any) -> str:
     plain = isinstance(value, str | int | float | bool) or value is None
-    return "Plain" if plain else "Knobbed"
+    return "Plain" if plain else "LayerWithSettings"
 
 
 Entry = Annotated[
-    Annotated[Plain, BeforeValidator(_known), Tag("Plain")] | Annotated[Knobbed, Tag("Knobbed")],
+    Annotated[Plain, BeforeValidator(_known), Tag("Plain")]
+    | Annotated[LayerWithSettings, Tag("LayerWithSettings")],
     Discriminator(_branch),
 ]
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 ROWS = "per_layer_inputs"
 
 
-class Gemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
+class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
     """Continue embeddings with Gemma-4's text decoder, given its per-layer inputs.
 
     The space `embed` has embeddings as the residual stream takes them: rows of the table times

@@ -1,5 +1,5 @@
 """A language model's checkpoint, made into a graph of ONNX Runtime when it is loaded."""
 
-from .component import LanguageModel
+from .component import OnnxLanguageModel
 
-__all__ = ["LanguageModel"]
+__all__ = ["OnnxLanguageModel"]

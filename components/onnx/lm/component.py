@@ -51,7 +51,7 @@ class OnnxLmConfig(ActivationPrecision):
     head: bool = Field(True, description=HEAD)
 
 
-class LanguageModel(Component, name="onnx.lm"):
+class OnnxLanguageModel(Component, name="onnx.lm"):
     """Continue embeddings with a decoder of composer's own, such as Qwen3, on ONNX Runtime.
 
     Each architecture is a file of `components/models/`. It takes the folders of mlx.lm, plain or

@@ -20,11 +20,11 @@ _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
 @dataclass(frozen=True)
-class ColorComponent:
+class ColourComponent:
     """How often a component is sampled across and down."""
 
-    across: int
-    down: int
+    horizontal: int
+    vertical: int
 
 
 @dataclass
@@ -37,7 +37,7 @@ class JpegFrame:
     width: int
     height: int
     is_progressive: bool
-    components: dict[int, ColorComponent]
+    components: dict[int, ColourComponent]
     missing: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,13 +46,13 @@ class JpegFrame:
 
     def parts(self, names: list[int]) -> int:
         """Return how many units a scan of these components has: blocks of one, or MCUs."""
-        most_across = max(each.across for each in self.components.values())
-        most_down = max(each.down for each in self.components.values())
+        most_across = max(each.horizontal for each in self.components.values())
+        most_down = max(each.vertical for each in self.components.values())
         width, height = self.width, self.height
         if len(names) == 1:
             only = self.components[names[0]]
-            width = -(-width * only.across // most_across)
-            height = -(-height * only.down // most_down)
+            width = -(-width * only.horizontal // most_across)
+            height = -(-height * only.vertical // most_down)
             most_across = most_down = 1
         return -(-width // (8 * most_across)) * -(-height // (8 * most_down))
 
@@ -111,8 +111,8 @@ def _frame(marker: int, body: bytes) -> JpegFrame:
     components = {}
     for number in range(count):
         name, sampling, _ = struct.unpack_from(">BBB", body, 6 + 3 * number)
-        components[name] = ColorComponent(sampling >> 4, sampling & 15)
-    if not components or not all(each.across and each.down for each in components.values()):
+        components[name] = ColourComponent(sampling >> 4, sampling & 15)
+    if not components or not all(each.horizontal and each.vertical for each in components.values()):
         raise ValueError("its frame has no components")
     return JpegFrame(width, height, marker in PROGRESSIVE, components)
 

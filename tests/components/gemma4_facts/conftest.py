@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -31,7 +31,7 @@ def facts(home):
         replica.safetensors(home / "model.safetensors", shapes)
         (home / "config.json").write_text(json.dumps(config))
         location = Location("repo", "", home.parent) / home.name
-        return Gemma4.facts(Spec("d", ComponentConfig(), location, None, precision), Headers())
+        return MlxGemma4.facts(Spec("d", ComponentConfig(), location, None, precision), Headers())
 
     return read
 

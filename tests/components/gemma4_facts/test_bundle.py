@@ -5,7 +5,7 @@ import re
 import pytest
 
 import composer
-from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.runtime.profile import Profile
@@ -34,7 +34,7 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
                 del shapes[name]
 
     known = facts(plain, hidden_size_per_layer_input=0)
-    assert {*Gemma4.methods} - {*known.methods} == {"per_layer"}
+    assert {*MlxGemma4.methods} - {*known.methods} == {"per_layer"}
     assert not any("per_layer" in each.inputs for each in known.methods.values())
     assert {*known.dims} == {"D", "V"}
     problems = messages(home)

@@ -123,10 +123,11 @@ def test_no_backend_is_imported(facts, home):
     facts()
     code = (
         "import sys; from pathlib import Path; from composer.core.component import *;"
-        "from composer.components.mlx.gemma4 import Gemma4; from composer.formats import Headers;"
+        "from composer.components.mlx.gemma4 import MlxGemma4;"
+        "from composer.formats import Headers;"
         "from composer.core.location import Location;"
         f"at = Location('repo', '', Path({str(home.parent)!r})) / 'decoder';"
-        "Gemma4.facts(Spec('d', ComponentConfig(), at), Headers());"
+        "MlxGemma4.facts(Spec('d', ComponentConfig(), at), Headers());"
         "print([n for n in ('mlx', 'mlx_lm', 'tokenizers', 'torch') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

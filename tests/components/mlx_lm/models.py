@@ -9,7 +9,7 @@ import torch
 import transformers
 from hypothesis import strategies as st
 
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -99,14 +99,14 @@ def spec(folder, precision=None, files=None):
 
 def load(folder, precision=None):
     component_spec = spec(folder, precision)
-    return LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    return MlxLanguageModel.load(
+        component_spec, MlxLanguageModel.facts(component_spec, Headers()), Placement()
     )
 
 
 def error_text(folder, precision=None):
     with pytest.raises(ComposerError) as caught:
-        LanguageModel.facts(spec(folder, precision), Headers())
+        MlxLanguageModel.facts(spec(folder, precision), Headers())
     return str(caught.value).replace(f"repo/{folder.name}", "repo/lm")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from composer.components.mlx import mlx_lm_support
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -42,12 +42,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_facts_come_from_headers_alone(qwen3):
     _, _, folder = qwen3
-    facts = LanguageModel.facts(spec(folder), Headers())
+    facts = MlxLanguageModel.facts(spec(folder), Headers())
     assert {symbol: bound.value for symbol, bound in facts.dims.items()} == {"D": WIDTH, "V": ROWS}
     assert facts.dims["D"].witness == "repo/qwen3: model.embed_tokens.weight [192, 64]"
     assert facts.dtype == "f32"
     assert facts.notes == ()
-    assert LanguageModel.facts(spec(folder), None).unknown
+    assert MlxLanguageModel.facts(spec(folder), None).unknown
 
 
 def test_facts_import_no_backend(qwen3):
@@ -58,13 +58,13 @@ from pathlib import Path
 from composer.core.component import ComponentConfig, Spec
 from composer.components.mlx.backend import MlxBackend
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.components.mlx.loader import build_model, sanitize
 from composer.components.models.stack import Stack
 from composer.formats import Headers
 from composer.core.location import Location
 spec = Spec("decoder", ComponentConfig(), Location("repo", "", Path({str(folder)!r})))
-print(LanguageModel.facts(spec, Headers()).dims["D"].value, MlxBackend().name)
+print(MlxLanguageModel.facts(spec, Headers()).dims["D"].value, MlxBackend().name)
 print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -138,14 +138,14 @@ def test_no_config_makes_the_check_fail_otherwise(qwen3, changes, eos):
             return True
 
     with suppress(ComposerError):
-        LanguageModel.facts(spec(folder), Changed())
+        MlxLanguageModel.facts(spec(folder), Changed())
 
 
 def test_a_tied_model_with_a_head_is_refused(tmp_path):
     folder = save(torch_model(tied=False), tmp_path / "lm")
-    LanguageModel.facts(spec(folder), Headers())
+    MlxLanguageModel.facts(spec(folder), Headers())
     edit(folder, tie_word_embeddings=True)
-    (note,) = LanguageModel.facts(spec(folder), Headers()).notes
+    (note,) = MlxLanguageModel.facts(spec(folder), Headers()).notes
     assert note.code == "L333"  # it may be the embeddings once more, which loading compares
     with pytest.raises(ComposerError, match=r"W242 .* the stored head is not the embeddings"):
         load(folder)
@@ -183,16 +183,16 @@ def test_the_tokenizer_may_be_elsewhere_but_must_be(folder, tmp_path):
         "text\n    hint: point `files` at the folder that holds tokenizer.json, or at the file"
     )
     component_spec = spec(folder, files=other)
-    lm = LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    lm = MlxLanguageModel.load(
+        component_spec, MlxLanguageModel.facts(component_spec, Headers()), Placement()
     )
     assert outputs(lm.generate(lm.embed(mx.array(IDS)), max_tokens=2))[1]["text"].startswith("w")
 
 
 def test_files_may_name_the_tokenizer_itself(folder):
     component_spec = spec(folder, files=folder / "tokenizer.json")
-    lm = LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    lm = MlxLanguageModel.load(
+        component_spec, MlxLanguageModel.facts(component_spec, Headers()), Placement()
     )
     assert lm.tokenizer.id_to_token(5) == "w5"
 
@@ -218,16 +218,16 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(folder):
 def test_a_file_that_changed_since_the_check_is_refused(folder, name):
     component_spec, file = spec(folder), folder / name
     component_spec = replace(component_spec, weights=Location("repo", "", folder))
-    facts = LanguageModel.facts(component_spec, Headers())
+    facts = MlxLanguageModel.facts(component_spec, Headers())
     os.utime(file, (1, 1))
     with pytest.raises(ComposerError) as caught:
-        LanguageModel.load(component_spec, facts, Placement())
+        MlxLanguageModel.load(component_spec, facts, Placement())
     assert str(caught.value).startswith(f"R530 repo/{name}: changed after it was checked\n")
     outside = folder.parent / name
     file.rename(outside)
     file.symlink_to(outside)
     with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
-        LanguageModel.load(component_spec, facts, Placement())
+        MlxLanguageModel.load(component_spec, facts, Placement())
 
 
 def test_tensors_of_a_dtype_that_does_not_run_are_refused(folder):
@@ -237,11 +237,11 @@ def test_tensors_of_a_dtype_that_does_not_run_are_refused(folder):
 
 def test_a_model_that_never_stops_is_remarked_on(folder):
     edit(folder, eos_token_id=None)
-    (note,) = LanguageModel.facts(spec(folder), Headers()).notes
+    (note,) = MlxLanguageModel.facts(spec(folder), Headers()).notes
     assert (note.code, note.severity) == ("L322", "warning")
 
 
 def test_without_mlx_lm_its_architectures_are_unknown(folder, monkeypatch):
     monkeypatch.setattr(mlx_lm_support, "mlx_lm_folder", lambda: None)
-    (note,) = LanguageModel.facts(spec(folder), Headers()).notes
+    (note,) = MlxLanguageModel.facts(spec(folder), Headers()).notes
     assert (note.code, note.severity) == ("L321", "warning")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mlx.utils import tree_flatten
 
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.formats import Headers
 from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import IDS, WIDTH, f32, load, save, spec, torch_model
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
 def test_precision_is_what_it_runs_in(qwen3, precision):
     model, _, folder = qwen3
-    facts = LanguageModel.facts(spec(folder, precision), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, precision), Headers())
     lm = load(folder, precision)
     short = {"float16": "f16", "bfloat16": "bf16", "float32": "f32"}[precision]
     assert facts.dtype == short
@@ -34,14 +34,14 @@ def test_precision_is_what_it_runs_in(qwen3, precision):
 
 def test_weights_keep_their_type_unless_asked(tmp_path):
     folder = save(torch_model(num_hidden_layers=1), tmp_path / "lm", torch.bfloat16)
-    facts = LanguageModel.facts(spec(folder), Headers())
+    facts = MlxLanguageModel.facts(spec(folder), Headers())
     assert facts.dtype == "bf16"
     assert str(load(folder).embed(mx.array([3])).dtype) == "mlx.core.bfloat16"
 
 
 def test_mixed_types_are_remarked_on(folder):
     rename(folder, lambda state: state.update({"model.norm.weight": torch.ones(WIDTH).bfloat16()}))
-    (note,) = LanguageModel.facts(spec(folder), Headers()).notes
+    (note,) = MlxLanguageModel.facts(spec(folder), Headers()).notes
     assert note.code == "L323"
     assert note.message.startswith("weights are stored in bf16 and f32")
-    assert LanguageModel.facts(spec(folder, "float32"), Headers()).notes == ()
+    assert MlxLanguageModel.facts(spec(folder, "float32"), Headers()).notes == ()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mlx.utils import tree_flatten
 
-from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.quantization_recipe import QuantizationRecipe, QuantizationRule
 from composer.core.weight_group import bits_per_weight
 from composer.formats import Headers
@@ -40,7 +40,7 @@ def test_quantized_checkpoints_load_as_published(tmp_path, name, tied):
     from mlx_lm.utils import load_model
 
     folder = quantized(torch_model(tied=tied), tmp_path / "lm", *SCHEMES[name])
-    lm, facts = load(folder), LanguageModel.facts(spec(folder), Headers())
+    lm, facts = load(folder), MlxLanguageModel.facts(spec(folder), Headers())
     assert {symbol: bound.value for symbol, bound in facts.dims.items()} == {"D": WIDTH, "V": ROWS}
     theirs, _ = load_model(folder)
     ours, parameters = (dict(tree_flatten(model.parameters())) for model in (lm.model, theirs))
@@ -60,7 +60,7 @@ def test_quantized_checkpoints_load_as_published(tmp_path, name, tied):
 
 def test_a_packed_table_is_dequantized_by_its_module(tmp_path):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["uniform 4"])
-    facts = LanguageModel.facts(spec(folder), Headers())
+    facts = MlxLanguageModel.facts(spec(folder), Headers())
     assert facts.dims["D"].witness == "repo/lm: model.embed_tokens.weight [192, 8] of 4 bits"
     assert facts.dtype == "f32"
 
@@ -74,7 +74,7 @@ def test_scales_take_the_precision_and_packed_weights_do_not(tmp_path, precision
     assert kinds["scales"] == kinds["biases"] == f"mlx.core.{precision}"
     assert str(parameters["model.layers.0.mlp.up_proj.weight"].dtype) == "mlx.core.uint32"
     assert str(lm.embed(mx.array([3])).dtype) == f"mlx.core.{precision}"
-    facts = LanguageModel.facts(spec(folder, precision), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, precision), Headers())
     assert facts.nbytes == sum(value.nbytes for value in parameters.values())
 
 
@@ -99,7 +99,7 @@ def test_a_recipe_quantizes_projections_and_nothing_else(qwen3):
     module = lm.model.model.layers[1].mlp.up_proj
     for found, each in zip((module.weight, module.scales, module.biases), wanted, strict=True):
         assert mx.array_equal(found, each)
-    facts = LanguageModel.facts(spec(folder, RECIPE), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, RECIPE), Headers())
     assert facts.nbytes == sum(v.nbytes for _, v in tree_flatten(lm.model.parameters()))
     reference = dequantized(torch_model(), lm)
     with torch.no_grad():
@@ -195,7 +195,7 @@ PATH = "model.layers.1.mlp.up_proj"
 )
 def test_a_quantization_that_contradicts_the_tensors_is_refused(tmp_path, spoil, message):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["mixed 8-4"])
-    LanguageModel.facts(spec(folder), Headers())
+    MlxLanguageModel.facts(spec(folder), Headers())
     spoil(folder)
     assert message in error_text(folder)
 
@@ -223,7 +223,7 @@ def test_a_recipe_packs_in_every_mode_of_mlx(qwen3, mode):
     lm = load(folder, recipe)
     module = lm.model.model.layers[1].mlp.up_proj
     assert (module.mode, module.bits, module.group_size) == (mode, *MODES[mode])
-    facts = LanguageModel.facts(spec(folder, recipe), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, recipe), Headers())
     assert facts.nbytes == sum(v.nbytes for _, v in tree_flatten(lm.model.parameters()))
     reference = dequantized(torch_model(), lm)
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_a_dtype_beside_a_recipe_is_what_it_computes_in(folder):
     ours, theirs = (each.model.model.layers[0].mlp.up_proj for each in (lm, plain))
     assert mx.array_equal(ours.weight, theirs.weight)
     assert mx.array_equal(ours.scales, theirs.scales.astype(mx.float16))
-    facts = LanguageModel.facts(spec(folder, recipe), Headers())
+    facts = MlxLanguageModel.facts(spec(folder, recipe), Headers())
     assert facts.dtype == "f16"
     assert facts.nbytes == sum(v.nbytes for _, v in tree_flatten(lm.model.parameters()))
 
@@ -248,7 +248,7 @@ def test_a_named_recipe_is_for_every_architecture(qwen3):
     recipe = recipes()["uniform-8"].quantization
     packed = {path for path, m in load(folder, recipe).model.named_modules() if "scales" in m}
     assert "model.embed_tokens" in packed
-    groups = LanguageModel.facts(spec(folder, recipe), Headers()).weights
+    groups = MlxLanguageModel.facts(spec(folder, recipe), Headers()).weights
     assert [(group.kind, group.form, group.modules) for group in groups] == [
         ("embeddings", "8 bits, groups of 64", 1),
         ("attention", "8 bits, groups of 64", 12),
@@ -260,7 +260,7 @@ def test_a_named_recipe_is_for_every_architecture(qwen3):
 
 def test_a_named_recipe_leaves_what_its_groups_do_not_divide(folder):
     named = replace(RECIPE, rules={"*.embed_tokens": QuantizationRule(8, 128)}, name="mine")
-    (note,) = LanguageModel.facts(spec(folder, named), Headers()).notes
+    (note,) = MlxLanguageModel.facts(spec(folder, named), Headers()).notes
     assert str(note) == (
         "L337 warning: mine leaves as stored what its groups do not divide: model.embed_tokens\n"
         "    model.embed_tokens has 64 columns, which its groups do not divide\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from composer.components.onnx.graph import Graph
+from composer.components.onnx.graph import OnnxGraph
 from composer.core.call_signature import CALL
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
@@ -18,18 +18,18 @@ FIXED = {"input_features": {"pad": {"fixed": 30}}}
 
 
 def spec_of(path: Path, config: dict) -> Spec:
-    settings = Graph.Config.model_validate(config)
+    settings = OnnxGraph.Config.model_validate(config)
     return Spec("encoder", settings, weights=Location("repo", f"onnx/{path.name}", path.parents[1]))
 
 
 def facts_of(path: Path, **config):
-    return Graph.facts(spec_of(path, config), Headers())
+    return OnnxGraph.facts(spec_of(path, config), Headers())
 
 
-def load(path: Path, placement: Placement | None = None, **config) -> Graph:
+def load(path: Path, placement: Placement | None = None, **config) -> OnnxGraph:
     spec = spec_of(path, config)
     placement = placement or Placement(threads=1)
-    return Graph.load(spec, Graph.facts(spec, Headers()), placement)
+    return OnnxGraph.load(spec, OnnxGraph.facts(spec, Headers()), placement)
 
 
 def ports(path: Path, **config) -> tuple[dict, dict]:

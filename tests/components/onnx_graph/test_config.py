@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from composer.components.onnx.graph import Graph
+from composer.components.onnx.graph import OnnxGraph
 from tests.components.onnx_graph.loading import facts_of, refusal
 from tests.components.onnx_graphs import encoder
 
@@ -93,11 +93,11 @@ def test_all_misspelt_names_are_reported_at_once(at):
 ])  # fmt: skip
 def test_config_is_strict(config, why):
     with pytest.raises(ValidationError, match=why):
-        Graph.Config.model_validate(config)
+        OnnxGraph.Config.model_validate(config)
 
 
 def test_every_setting_is_described():
-    schema = Graph.Config.model_json_schema()
+    schema = OnnxGraph.Config.model_json_schema()
     fields = [*schema["properties"].values()]
     fields += [f for d in schema["$defs"].values() for f in d["properties"].values()]
     assert len(fields) == 21

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from composer.components.onnx.graph import STALE, Graph
+from composer.components.onnx.graph import STALE, OnnxGraph
 from tests.components.onnx_graph.loading import close, facts_of, load, ports, refusal, spec_of
 from tests.components.onnx_graphs import DIMS, MELS, constant, encode, encoder, mel, save, value
 
@@ -31,7 +31,7 @@ def test_facts_have_bytes_and_a_dtype(at):
 
 
 def test_a_source_elsewhere_makes_ports_unknown(at):
-    assert Graph.facts(spec_of(at, {}), None).unknown
+    assert OnnxGraph.facts(spec_of(at, {}), None).unknown
 
 
 def test_a_symbolic_batch_is_left_out(at):

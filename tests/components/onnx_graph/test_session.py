@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from composer.components.onnx.graph import Graph
+from composer.components.onnx.graph import OnnxGraph
 from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.components import onnx_graphs as graphs
@@ -37,10 +37,10 @@ def test_only_the_chosen_providers_are_used(at):
 
 def test_a_file_that_changed_in_place_is_refused(at):
     spec = spec_of(encoder(at), {})
-    facts = Graph.facts(spec, Headers())
+    facts = OnnxGraph.facts(spec, Headers())
     size = at.stat().st_size
     encoder(at, lost=1)
-    assert refusal(Graph.load, spec, facts, Placement()) == (
+    assert refusal(OnnxGraph.load, spec, facts, Placement()) == (
         f"R530 repo/onnx/encoder.onnx: changed after it was checked\n"
         f"    it had {size} bytes, now {at.stat().st_size}\n"
         "    hint: load the bundle again"
@@ -49,9 +49,9 @@ def test_a_file_that_changed_in_place_is_refused(at):
 
 def test_external_data_that_changed_is_refused(at):
     spec = spec_of(encoder(at, external=True), {})
-    facts = Graph.facts(spec, Headers())
+    facts = OnnxGraph.facts(spec, Headers())
     os.utime(at.parent / "data.bin", (1, 1))
-    assert refusal(Graph.load, spec, facts, Placement()) == (
+    assert refusal(OnnxGraph.load, spec, facts, Placement()) == (
         "R530 repo/onnx/data.bin: changed after it was checked\n"
         "    it was written again\n"
         "    hint: load the bundle again"
@@ -60,11 +60,11 @@ def test_external_data_that_changed_is_refused(at):
 
 def test_a_link_out_of_the_source_in_place_of_the_file_is_refused(at, tmp_path_factory):
     spec = spec_of(encoder(at), {})
-    facts = Graph.facts(spec, Headers())
+    facts = OnnxGraph.facts(spec, Headers())
     outside = tmp_path_factory.mktemp("outside") / "encoder.onnx"
     at.rename(outside)
     at.symlink_to(outside)
-    assert "S400 is a link that leads out of" in refusal(Graph.load, spec, facts, Placement())
+    assert "S400 is a link that leads out of" in refusal(OnnxGraph.load, spec, facts, Placement())
 
 
 def test_an_input_may_have_the_name_of_a_parameter(at):
@@ -83,10 +83,10 @@ def test_an_input_may_have_the_name_of_a_parameter(at):
 ])  # fmt: skip
 def test_other_tensors_under_the_same_stamp_are_refused(at, other):
     spec = spec_of(encoder(at, frames=20, rows=10), {})
-    facts = Graph.facts(spec, Headers())
+    facts = OnnxGraph.facts(spec, Headers())
     encoder(at, **{"frames": 20, "rows": 10, **other})
     object.__setattr__(facts, "stamps", ())
-    message = refusal(Graph.load, spec, facts, Placement())
+    message = refusal(OnnxGraph.load, spec, facts, Placement())
     assert message.startswith("R530 repo/onnx/encoder.onnx: changed after it was checked\n")
     assert "    checked inputs: input_features f32 [1, 3, 20]\n    loaded inputs: " in message
 
@@ -180,7 +180,7 @@ import sys
 from pathlib import Path
 import numpy, onnxruntime
 from composer.core.component import Spec
-from composer.components.onnx.graph import STALE, Graph
+from composer.components.onnx.graph import STALE, OnnxGraph
 from composer.formats import Headers
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -192,9 +192,9 @@ def peak():  # of this program alone: ru_maxrss would begin at the parent's
     return int(status.split()[0]) * 1024
 
 before = peak()
-spec = Spec("x", Graph.Config(), weights=Location("repo", "x.onnx", Path(sys.argv[1])))
-facts = Graph.facts(spec, Headers())
-graph = Graph.load(spec, facts, Placement(threads=1))
+spec = Spec("x", OnnxGraph.Config(), weights=Location("repo", "x.onnx", Path(sys.argv[1])))
+facts = OnnxGraph.facts(spec, Headers())
+graph = OnnxGraph.load(spec, facts, Placement(threads=1))
 print((peak() - before) / facts.nbytes)
 """
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from composer.components.onnx.lm import LanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.components.mlx_lm.models import IDS
 from tests.components.mlx_lm.models import spec as plain_spec
 
-CONFIG = LanguageModel.Config
+CONFIG = OnnxLanguageModel.Config
 
 
 def spec(folder, precision=None, files=None, activations="float32"):
@@ -20,14 +20,14 @@ def spec(folder, precision=None, files=None, activations="float32"):
 
 
 def facts_of(folder, **more):
-    return LanguageModel.facts(spec(folder, **more), Headers())
+    return OnnxLanguageModel.facts(spec(folder, **more), Headers())
 
 
 def load(folder, placement=None, **more):
     component_spec = spec(folder, **more)
     placement = placement or Placement(threads=1)
-    return LanguageModel.load(
-        component_spec, LanguageModel.facts(component_spec, Headers()), placement
+    return OnnxLanguageModel.load(
+        component_spec, OnnxLanguageModel.facts(component_spec, Headers()), placement
     )
 
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import save_file as save_torch
 
-from composer.components.onnx.lm import LanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
@@ -28,12 +28,14 @@ BITS = pytest.mark.parametrize("model", ["lm", "lm4"])
 
 def spec(home, model="lm", activations="float32", **adapters):
     asked = on_mlx.spec(home, model, None, **adapters)
-    return replace(asked, config=LanguageModel.Config(activations=activations))
+    return replace(asked, config=OnnxLanguageModel.Config(activations=activations))
 
 
 def load(home, model="lm", activations="float32", **adapters):
     asked = spec(home, model, activations, **adapters)
-    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement(threads=1))
+    return OnnxLanguageModel.load(
+        asked, OnnxLanguageModel.facts(asked, Headers()), Placement(threads=1)
+    )
 
 
 def logits(lm, *on):
@@ -164,7 +166,7 @@ def test_a_graph_without_adapters_has_no_inputs_for_them(home):
 
 def test_no_second_copy_of_the_base(home):
     plain, both = (
-        LanguageModel.facts(spec(home, **more), Headers())
+        OnnxLanguageModel.facts(spec(home, **more), Headers())
         for more in ({}, {"speech": None, "style": None})
     )
     lm = load(home, speech=None, style=None)

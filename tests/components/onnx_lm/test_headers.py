@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from composer.components.models import decoder
-from composer.components.onnx.lm import LanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.core.quantization_recipe import QuantizationRecipe
@@ -34,7 +34,7 @@ def test_facts_come_from_headers_alone(qwen3):
     assert (facts.dtype, facts.notes) == ("f32", ())
     stored = Headers().safetensors(spec(qwen3[2]).weights)
     assert facts.nbytes == sum(tensor.nbytes for tensor in stored.values())
-    assert LanguageModel.facts(spec(qwen3[2]), None).unknown
+    assert OnnxLanguageModel.facts(spec(qwen3[2]), None).unknown
 
 
 def test_facts_import_no_backend(qwen3):
@@ -42,11 +42,11 @@ def test_facts_import_no_backend(qwen3):
 import sys
 from pathlib import Path
 from composer.core.component import Spec
-from composer.components.onnx.lm import LanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.formats import Headers
 from composer.core.location import Location
-spec = Spec("decoder", LanguageModel.Config(), Location("repo", "", Path({str(qwen3[2])!r})))
-print(LanguageModel.facts(spec, Headers()).dims["D"].value)
+spec = Spec("decoder", OnnxLanguageModel.Config(), Location("repo", "", Path({str(qwen3[2])!r})))
+print(OnnxLanguageModel.facts(spec, Headers()).dims["D"].value)
 print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -154,10 +154,10 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_file_that_changed_since_the_check_is_refused(folder, name):
     component_spec = spec(folder)
-    facts = LanguageModel.facts(component_spec, Headers())
+    facts = OnnxLanguageModel.facts(component_spec, Headers())
     os.utime(folder / name, (1, 1))
     with pytest.raises(ComposerError, match=f"R530 repo/lm/{name}: changed after it was checked"):
-        LanguageModel.load(component_spec, facts, Placement())
+        OnnxLanguageModel.load(component_spec, facts, Placement())
 
 
 def test_a_table_that_changes_while_it_is_read_is_refused(folder):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from composer.components.mlx.lm import LanguageModel as MlxLm
+from composer.components.mlx.lm import MlxLanguageModel as MlxLm
 from composer.components.mlx.lm import MlxLmConfig as MlxConfig
-from composer.components.onnx.lm import LanguageModel as OnnxLm
+from composer.components.onnx.lm import OnnxLanguageModel as OnnxLm
 from composer.components.onnx.lm.component import OnnxLmConfig as OnnxConfig
 from composer.core.component import Spec
 from composer.core.location import Location

@@ -9,7 +9,7 @@ import pytest
 
 import composer
 from composer.components.onnx import weights
-from composer.components.onnx.lm import LanguageModel
+from composer.components.onnx.lm import OnnxLanguageModel
 from composer.components.onnx.proto import Model
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
@@ -108,6 +108,6 @@ def test_the_miniature_says_the_same_on_onnx_runtime():
     for backend in ("mlx", "onnx"):
         with composer.load(MINI, backends={"decoder": backend}) as bundle:
             texts[backend] = [bundle.run(audio=clip).text for clip in clips]
-    assert bundle.checked.components["decoder"].cls is LanguageModel
+    assert bundle.checked.components["decoder"].cls is OnnxLanguageModel
     assert texts["mlx"] == texts["onnx"]
     assert len(set(texts["mlx"])) > 3
