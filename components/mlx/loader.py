@@ -37,7 +37,7 @@ def load_model(
 
     `recipe` is how modules are quantized during loading.
     """
-    model = build_model(checkpoint)
+    model = build_model_without_weights(checkpoint)
     stored = read_lazily(checkpoint.tensors.files)
     weights = {name: stored[checkpoint.prefix + name] for name in checkpoint.tensors}
     del stored
@@ -122,7 +122,7 @@ def quantize_arguments(scheme: Scheme) -> dict[str, Any]:
     return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
 
 
-def build_model(checkpoint: MlxCheckpoint) -> Any:
+def build_model_without_weights(checkpoint: MlxCheckpoint) -> Any:
     """Build mlx-lm's model for a config, without computing its weights."""
     config = dict(checkpoint.mlx_config.config)
     name = mlx_lm_module_name(config)

@@ -22,7 +22,7 @@ from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.finite import require_finite
 from ..checkpoints.stack.config import LayerStackConfig
 from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
-from ..checkpoints.stack.tensors import LayerStack, read_stack_shape
+from ..checkpoints.stack.tensors import ProjectorStack, read_stack_shape
 from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
 from .encoder import network_facts
@@ -164,7 +164,7 @@ def _require_groupable(layers: Sequence[Layer], count: int) -> None:
         count = found
 
 
-def network(spec: Spec, shape: LayerStack) -> Network:
+def network(spec: Spec, shape: ProjectorStack) -> Network:
     """Return the network of a stack; a layer's weights are named by its number."""
     steps: Sequence[Layer] = spec.config.steps
     layers: list[tuple[Layer, int]] = []

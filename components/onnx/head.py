@@ -25,7 +25,7 @@ from .int8_planes import (
     write_even_rows,
     write_int8_matmul,
     write_rounding_rest,
-    write_sum_of_plane_products,
+    write_sum_over_planes,
     write_unpadded_products,
 )
 from .weights import WeightsFile
@@ -87,7 +87,7 @@ def write_head_nodes(
     with nn.weights.branch() as exact:
         last = write_int8_matmul(nn, given, finest, steps[2], rows, width, short)
         more = write_int8_matmul(nn, given, fine, steps[1], rows, width, scheme)
-        total = write_sum_of_plane_products(nn, last + more + product, x, rows)
+        total = write_sum_over_planes(nn, last + more + product, x, rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:

@@ -49,7 +49,7 @@ def write_unpadded_products(nn: OnnxBlocks, products: Symbol, x: Symbol, planes:
     return nn.node("Slice", products, nn.ints(0), rows * nn.ints(planes), nn.ints(0))
 
 
-def write_sum_of_plane_products(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
+def write_sum_over_planes(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
     """Add the products of planes of x, by a product with ones: ReduceSum takes much longer."""
     ones = nn.constant(np.ones((1, PLANES), np.float32))
     products = write_unpadded_products(nn, products, x, PLANES)

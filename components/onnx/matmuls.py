@@ -17,7 +17,7 @@ from .int8_planes import (
     write_even_rows,
     write_int8_matmul,
     write_planes,
-    write_sum_of_plane_products,
+    write_sum_over_planes,
     write_unpadded_products,
 )
 from .weights import WeightsFile
@@ -141,7 +141,7 @@ class PackedMatmulBlocks(OnnxBlocks):
             product = self._unpacked_product(x, *stored)
         elif self.rows is MatmulMode.PLANES:
             product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
-            product = write_sum_of_plane_products(self, product, x, rows)
+            product = write_sum_over_planes(self, product, x, rows)
         else:
             even = write_even_rows(
                 self, [self._grouped(x, scheme.group_size)], scheme.group_size, width

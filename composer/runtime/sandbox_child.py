@@ -69,7 +69,7 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return what loads a component of the requested bundle by its name."""
     hub, own = Hub(), request["repository"]
     for text, commit in request["commits"].items():
-        hub.pin(parse_id(text), commit)
+        hub.pin_commit(parse_id(text), commit)
     found = check_variant(
         ResolvedBundle(
             Path(request["path"]),

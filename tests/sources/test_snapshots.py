@@ -109,7 +109,7 @@ def test_a_pinned_commit_counts(hub):
     mirror = hub({"ann/tiny": FILES})
     old = mirror.repositories["ann/tiny"].commit()
     mirror.repositories["ann/tiny"].push({"bundle.yaml": b"other"})
-    Seen.hub.pin(parse_id("hf:ann/tiny"), old)
+    Seen.hub.pin_commit(parse_id("hf:ann/tiny"), old)
     assert get().commit == old
 
 

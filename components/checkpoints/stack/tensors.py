@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LayerStack:
+class ProjectorStack:
     """What the headers say of a stack: each layer's tensors, and the widths at its ends.
 
     `tensors` and what of them is `packed` are by the names of a layout in which a layer's name is
@@ -48,7 +48,7 @@ class LayerStack:
         return _numbered(self.layers)
 
 
-def read_stack_shape(spec: Spec, headers: Headers) -> LayerStack:
+def read_stack_shape(spec: Spec, headers: Headers) -> ProjectorStack:
     """Find each layer's tensors; raise ComposerError for all that do not fit."""
     assert spec.weights is not None
     config: LayerStackConfig = spec.config
@@ -85,7 +85,7 @@ def read_stack_shape(spec: Spec, headers: Headers) -> LayerStack:
     if problems:
         place = Place(str(spec.weights))
         raise ComposerError(replace(problem, place=place) for problem in problems)
-    return LayerStack(
+    return ProjectorStack(
         tuple(files), tuple(layers), *widths.bounds(), dtype, packed, tuple(checker.problems)
     )
 

@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..int8_planes import write_int8_matmul, write_planes, write_sum_of_plane_products
+from ..int8_planes import write_int8_matmul, write_planes, write_sum_over_planes
 from ..weights import WeightsFile
 from .session import open_sessions
 
@@ -47,7 +47,7 @@ def int8_plane_error(bits: int) -> float:
         planes = write_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
         products = write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
-        made = write_sum_of_plane_products(nn, products, rows, OUTPUTS)
+        made = write_sum_over_planes(nn, products, rows, OUTPUTS)
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

@@ -112,7 +112,7 @@ class Hub:
                     raise
             return self._by_id[id]
 
-    def pin(self, id: HubId, commit: str) -> None:
+    def pin_commit(self, id: HubId, commit: str) -> None:
         """Fix a revision's commit."""
         with self._lock:
             self._by_id[id] = _resolve(HubId(id.repo, commit), self.offline)

@@ -59,7 +59,7 @@ from composer.core.component import ComponentConfig, Spec
 from composer.components.mlx.backend import MlxBackend
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import MlxLanguageModel
-from composer.components.mlx.loader import build_model, sanitize
+from composer.components.mlx.loader import build_model_without_weights, sanitize
 from composer.components.models.stack import Stack
 from composer.formats import Headers
 from composer.core.location import Location
