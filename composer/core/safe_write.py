@@ -111,6 +111,8 @@ def append_to(path: Path, data: bytes) -> None:
         except OSError:
             if follow:
                 file.truncate(before)  # no half of a line stays
+                if not before:
+                    path.unlink(missing_ok=True)  # and no empty file
             raise
 
 

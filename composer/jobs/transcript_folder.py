@@ -91,8 +91,11 @@ class TranscriptFolder:
         return [clip for clip in clips if not self._is_finished(clip)]
 
     def begin(self) -> None:
-        """Begin the file of lines; it is called once the bundle has loaded."""
-        if self.lines:
+        """Begin the file of lines; it is called once the bundle has loaded.
+
+        A new one comes with its first line, so that a full disk leaves no empty file.
+        """
+        if self.lines and (self._kept or os.path.lexists(self.lines)):
             write_file(self.lines, "".join(f"{line}\n" for line in self._kept.values()))
 
     def add(self, each: Transcription, sha256: str | None) -> Transcription:

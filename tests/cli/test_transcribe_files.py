@@ -191,6 +191,28 @@ def test_a_disk_that_fills_up_is_one_error(cli, bundle, clip, tmp_path, monkeypa
     assert all(json.loads(line)["text"] == "7." for line in lines)
 
 
+@pytest.mark.parametrize("format", ["txt", "json", "srt", "jsonl"])
+def test_a_disk_that_is_full_leaves_no_empty_file(cli, bundle, clip, tmp_path, format):
+    import resource
+    import signal
+
+    clips, out = [clip(f"{n}.wav") for n in range(2)], tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        code, _, err = cli("transcribe", bundle, *clips, "-f", format, "-o", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert code == 5
+    assert err.startswith(f"{out}/")
+    assert err.endswith(": R507 cannot write: File too large\n")
+    assert err.count("\n") == 1
+    assert [path.name for path in out.iterdir() if not path.stat().st_size] == []
+    assert cli("transcribe", bundle, *clips, "-f", format, "-o", out)[0] == 0
+
+
 def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "file" / "out")

@@ -189,7 +189,7 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
 
 
 def test_what_cannot_be_put_in_order(path, monkeypatch):
-    def full(path, data, sync):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write(path, transcript("a"))
