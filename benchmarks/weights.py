@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>")
+END = 256 + len(SPECIAL)  # behind a token for each byte, and these
 GROUP = 64
 BUNDLE = r"""
 composer: 1
@@ -149,7 +150,7 @@ def write_tokenizer(folder: Path, vocabulary: int) -> None:
     made = Tokenizer(models.BPE({byte: id for id, byte in enumerate(alphabet)}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(name, normalized=False) for name in SPECIAL])
+    made.add_special_tokens([AddedToken(name, normalized=False) for name in (*SPECIAL, "<|end|>")])
     folder.mkdir(parents=True)
     made.save(str(folder / "tokenizer.json"))
 
@@ -190,7 +191,7 @@ def decoder_config(sizes: Sizes) -> dict[str, Any]:
         "max_position_embeddings": 65_536,
         "tie_word_embeddings": True,
         "rope_theta": 1e6,
-        "eos_token_id": [sizes.vocabulary - 1],
+        "eos_token_id": [END],
     }
     if sizes.bits:
         table = {

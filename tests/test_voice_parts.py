@@ -162,7 +162,9 @@ def test_by_command(folder, cli, monkeypatch):
     monkeypatch.chdir(folder)
     with composer.load(folder) as bundle:
         text = bundle.run(audio="clip.wav").text
-    assert cli("check", ".")[:2] == (0, "speller: ok, 3 nodes, 1 task\n")
+    code, out, _ = cli("check", ".")
+    assert (code, out.splitlines()[0]) == (0, "speller: ok, 3 nodes, 1 task")
+    assert out.splitlines()[-1] == "next: composer transcribe . clip.wav"
     assert cli("lock", ".")[0] == 0
     assert cli("verify", ".")[0] == 0
     code, out, _ = cli("run", ".", "clip.wav", "--json")

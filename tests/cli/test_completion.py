@@ -18,7 +18,7 @@ import pytest
         ),
         (["use", "aligner"], ["aligner-mini"]),
         (["transcribe", "-f", "ver"], ["verbose_json"]),
-        (["explain", "R57"], [f"R57{n}" for n in range(9)]),
+        (["explain", "R57"], [f"R57{n}" for n in range(10)]),
         (["show", "mega-asr-mini", "--format", "m"], ["mermaid"]),
         (["transcribe", "mega-asr-mini", ""], []),
     ],

@@ -174,7 +174,7 @@ def test_a_profile_places_tables(tmp_path):
     path.write_text("tables: cached\n")
     with pytest.raises(ComposerError, match="M124 tables cannot be 'cached'"):
         read_profile(path)
-    assert "tables" in component.Gemma4.placement_keys
+    assert "tables" in component.MlxGemma4.placement_keys
 
 
 def test_both_layouts_of_experts_are_one_model(home):

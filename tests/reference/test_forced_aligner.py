@@ -175,7 +175,7 @@ def test_a_decoder_without_a_head_has_no_logits(pair: Pair, tmp_path: Path) -> N
     [
         ({"transcript": "..."}, "R554 the text has no word to align: no letter and no number"),
         ({"transcript": "これ"}, "R554 words in the script of 'こ' are those of Japanese"),
-        ({"transcript": "a", "language": "Japanese"}, "R527 'Japanese' is not aligned by this"),
+        ({"transcript": "a", "language": "Thai"}, "R527 'Thai' is not aligned by this"),
     ],
 )
 def test_refuses_what_it_cannot_align(pair: Pair, given: dict[str, str], text: str) -> None:
