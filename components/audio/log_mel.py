@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from composer.formats import Headers
 
 _BLOCK = 128 * 400  # samples in one FFT call: 400 kB, which stay in a processor's cache
+_PRODUCT = 4096  # frames in one product with the filters: of Whisper's 40 s, 3 MB
 MOST = 2**28  # numbers of one clip's features: 1 GiB
 _FLOOR, _RANGE = 1e-10, 8.0
 
@@ -196,20 +197,29 @@ class LogMel(Component, name="audio.log_mel"):
             raise ComposerError(
                 Problem("R521", message, hint="take a longer hop, or split the audio")
             )
-        block = max(1, _BLOCK // config.n_fft)
         mel = np.empty((config.mels, count), np.float32)
-        for start in range(0, count, block):
-            frames = self._frames(samples, start, min(start + block, count))
-            parts = np.fft.rfft(frames * self.window).view(np.float64)
-            parts *= parts
-            power = (parts[:, 0::2] + parts[:, 1::2]).astype(np.float32)
-            np.matmul(self.filters, power.T, out=mel[:, start : start + block])
+        for start in range(0, count, _PRODUCT):
+            end = min(start + _PRODUCT, count)
+            np.matmul(self.filters, self._power(samples, start, end).T, out=mel[:, start:end])
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
         np.maximum(mel, mel.max() - np.float32(_RANGE), out=mel)
         mel += 4.0
         mel /= 4.0
         return mel
+
+    def _power(self, samples: np.ndarray, first: int, end: int) -> np.ndarray:
+        """Return the power spectra of frames by their numbers, [end - first, n_fft // 2 + 1]."""
+        power = np.empty((end - first, self.config.n_fft // 2 + 1), np.float32)
+        block = max(1, _BLOCK // self.config.n_fft)
+        for start in range(first, end, block):
+            stop = min(start + block, end)
+            frames = self._frames(samples, start, stop) * self.window
+            parts = np.fft.rfft(frames).view(np.float64)
+            parts *= parts
+            real, imaginary = parts[:, 0::2], parts[:, 1::2]
+            np.add(real, imaginary, out=power[start - first : stop - first], casting="same_kind")
+        return power
 
     def _frames(self, samples: np.ndarray, first: int, end: int) -> np.ndarray:
         """Return frames by their numbers, [end - first, n_fft]; the clip is reflected at its ends.
