@@ -34,3 +34,10 @@ def require_address_space(nbytes: int) -> None:
             f"{(used + nbytes) / 1e9:.2g} GB are needed"
         )
         raise ComposerError(Problem("R589", message, hint="raise the limit: ulimit -v unlimited"))
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

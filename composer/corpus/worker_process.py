@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from composer.core.errors import Problem
+from composer.core.machine import processor_count
 from composer.corpus.clip import CorpusClip
 from composer.corpus.row import Row
 from composer.corpus.worker import (
@@ -27,7 +28,6 @@ from composer.corpus.worker import (
     LoadFailed,
     Task,
     WorkerEnded,
-    cpu_count,
 )
 
 MODULE = "composer.corpus.worker_child"
@@ -155,7 +155,7 @@ class LocalWorkers:
 
     def start(self, number: int) -> WorkerProcess:
         """Start a process."""
-        return WorkerProcess(self.task, max(1, cpu_count() // self.count), self.seconds)
+        return WorkerProcess(self.task, max(1, processor_count() // self.count), self.seconds)
 
     def close(self) -> None:
         """Do nothing: there is no more than processes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -12,7 +11,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from composer.core import registry
-from composer.core.machine import memory_bytes
+from composer.core.machine import memory_bytes, processor_count
 from composer.evaluation.normalizer import normalizer, normalizers
 from composer.jobs.output_format import output_format, output_formats
 from composer.sources.shipped import shipped_bundles, shipped_folder
@@ -45,11 +44,8 @@ def diagnose() -> Iterator[DoctorLine]:
 def _machine() -> _Findings:
     yield f"Python {platform.python_version()} ({sys.executable})", sys.version_info >= (3, 11)
     yield f"{platform.system()} {platform.release()}, {platform.machine()}", True
-    cores = os.cpu_count()
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
     memory = memory_bytes() / 1e9
-    yield f"{cores} cores, {memory:.1f} GB of memory", True
+    yield f"{processor_count()} cores, {memory:.1f} GB of memory", True
 
 
 def _packages() -> _Findings:

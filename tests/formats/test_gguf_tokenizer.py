@@ -22,6 +22,7 @@ from composer.formats import gguf_tokenizer, read_tokenizer, tokenizer_bytes
 from composer.formats.gguf_tokenizer import LLAMA3
 from composer.formats.vocab_merges import QWEN2
 from tests.formats.making import refusal
+from tests.models.gguf_files import add_value
 
 CORPUS = [
     "The names of the speakers, and what they say: it's 10 o'clock, they're late.",
@@ -106,13 +107,7 @@ def write(folder, **metadata):
     file = folder / "model.gguf"
     writer = GGUFWriter(file, "llama")
     for key, value in metadata.items():
-        name = f"tokenizer.ggml.{key}"
-        if isinstance(value, list):
-            writer.add_array(name, value)
-        elif isinstance(value, bool):
-            writer.add_bool(name, value)
-        else:
-            writer.add_string(name, value)
+        add_value(writer, f"tokenizer.ggml.{key}", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -22,6 +22,7 @@ from composer.quantization.samples import Samples
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
 from tests.components.mlx_lm.models import IDS, ROWS, save, torch_model
+from tests.jobs.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MINI = shipped_folder("bundles") / "elderwise-mini"
@@ -178,19 +179,6 @@ def test_what_nothing_watches_is_refused(tmp_path):
             precision={"encoder": "int8"},
             calibration=Calibration(CLIPS),
         )
-
-
-TINY = """\
-composer: 1
-name: tiny
-sources: {repo: ./repo}
-components: {decoder: {use: mlx.lm, weights: repo/lm}}
-inputs: {ids: ids}
-graph:
-  words: {run: decoder.embed, with: {ids: $ids}}
-  logits: {run: decoder.logits, with: {embeds: $words}}
-outputs: {logits: $logits}
-"""
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

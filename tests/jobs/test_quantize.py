@@ -17,21 +17,11 @@ from composer.formats import Headers
 from composer.quantization import checkpoint
 from composer.sources.shipped import shipped_folder
 from tests.components.mlx_lm.models import IDS, save, torch_model
+from tests.jobs.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ELDERWISE = shipped_folder("bundles") / "elderwise-mini"
-MANIFEST = """\
-composer: 1
-name: tiny
-sources: {repo: ./repo}
-components: {decoder: {use: mlx.lm, weights: repo/lm}}
-inputs: {ids: ids}
-graph:
-  words: {run: decoder.embed, with: {ids: $ids}}
-  logits: {run: decoder.logits, with: {embeds: $words}}
-outputs: {logits: $logits}
-variants: {other: {components: {decoder: {precision: float16}}}}
-"""
+MANIFEST = f"{TINY}variants: {{other: {{components: {{decoder: {{precision: float16}}}}}}}}\n"
 GEMMA4 = """\
 composer: 1
 name: tiny-gemma

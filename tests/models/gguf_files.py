@@ -164,3 +164,17 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return meant
+
+
+def add_value(writer, key, value):
+    """Add a value of metadata in the type that the converter gives it."""
+    if isinstance(value, str):
+        writer.add_string(key, value)
+    elif isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    else:
+        writer.add_array(key, value)

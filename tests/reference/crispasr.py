@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES
 from gguf.quants import dequantize, quantize
 
+from tests.models.gguf_files import add_value
 from tests.reference.gemma4_audio import Gemma4Audio
 
 # Replaced in this order, as the converter's table of names has them.
@@ -166,15 +167,3 @@ def metadata_of(theirs: Gemma4Audio) -> dict[str, Any]:
     tokens = theirs.tokenizer.get_vocab()
     named = {f"{PREFIX}.{key}": value for key, value in found.items()}
     return named | {"tokenizer.ggml.tokens": sorted(tokens, key=tokens.__getitem__)}
-
-
-def add_value(writer: GGUFWriter, key: str, value: Any) -> None:
-    """Add a value in the type that the converter gives it."""
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    else:
-        writer.add_array(key, value)

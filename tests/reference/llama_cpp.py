@@ -14,7 +14,7 @@ from gguf import GGUFWriter, TokenType, get_tensor_name_map
 from gguf.constants import MODEL_ARCH
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from tests.models.gguf_files import packed
+from tests.models.gguf_files import add_value, packed
 from tests.reference.test_qwen3_asr_released import released_name
 
 ENDINGS = (".weight", ".bias", ".input_max", ".input_min", ".output_max", ".output_min")
@@ -179,20 +179,6 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return meant
-
-
-def add_value(writer: GGUFWriter, key: str, value: Any) -> None:
-    """Add a value in the type that the converter gives it."""
-    if isinstance(value, str):
-        writer.add_string(key, value)
-    elif isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    else:
-        writer.add_array(key, value)
 
 
 def mmproj_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, np.ndarray]]:

@@ -10,7 +10,6 @@ import torch
 import composer
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.mlx.gemma4 import MlxGemma4
-from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -19,6 +18,7 @@ from tests.formats.making import refusal
 from tests.models.backends import BACKENDS, family
 from tests.reference import crispasr
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
+from tests.reference.gemma4_gguf import load, spec
 from tests.reference.qwen3_asr import make_clip
 from tests.streams import outputs
 
@@ -39,17 +39,6 @@ def written(request, tmp_path_factory):
     assert missing in ([], ["lm_head.weight"])
     theirs.tokenizer.save(str(file.parent / "tokenizer.json"))
     return file, theirs
-
-
-def spec(file, kind=OnnxGemma4):
-    tokenizer = Location("tokenizer", "", file.parent)
-    return Spec("decoder", kind.Config(), Location("repo", file.name, file.parent), tokenizer)
-
-
-def load(file):
-    return OnnxGemma4.load(
-        spec(file), OnnxGemma4.facts(spec(file), Headers()), Placement(threads=1)
-    )
 
 
 def prompt(lm):

@@ -9,15 +9,14 @@ import torch
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.mlx.gemma4 import MlxGemma4
 from composer.components.onnx.gemma4 import OnnxGemma4
-from composer.core.component import Spec
 from composer.core.location import Location
-from composer.core.placement import Placement
 from composer.formats import Headers
 from tests.components.checkpoint_files import write_tokenizer
 from tests.components.gemma4_models import ROWS, config_of, torch_model
 from tests.formats.making import refusal
 from tests.models.decoders import away
 from tests.reference import llama_cpp
+from tests.reference.gemma4_gguf import load, spec
 from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,17 +72,6 @@ def written(kind, stored, folder, change=None):
         model.tie_weights()
     write_tokenizer(folder, ROWS)
     return file, model
-
-
-def spec(file, kind=OnnxGemma4):
-    tokenizer = Location("tokenizer", "", file.parent)
-    return Spec("decoder", kind.Config(), Location("repo", file.name, file.parent), tokenizer)
-
-
-def load(file):
-    return OnnxGemma4.load(
-        spec(file), OnnxGemma4.facts(spec(file), Headers()), Placement(threads=1)
-    )
 
 
 def prompt(lm, ids=IDS):
