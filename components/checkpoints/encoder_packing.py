@@ -127,4 +127,7 @@ def encoder_packing(
     schemes = {path: module.packing for path, module in packed.items() if module.packing}
     groups = weight_groups(tensors, {}, schemes)
     config = folder_of(weights) / "config.json"
-    return Packing(weights, config, tuple(modules), pack, groups, files=files, metadata=MLX)
+    names = {name: tensor.name for name, tensor in tensors.items()}
+    return Packing(
+        weights, config, tuple(modules), pack, groups, files=files, metadata=MLX, names=names
+    )

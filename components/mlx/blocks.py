@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from composer.core.calibration import OnInput
 from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
-from ..models.network import Network
+from ..models.network import Network, WatchedFunction
 from .device import device_of
 from .linear import dequantized, layer_norm, linear, packed_linear
 from .matmul import attention, convolve, product
@@ -20,11 +21,15 @@ from .weights import load_weights
 class MlxBlocks:
     """A `Blocks` over MLX weights; `product` chooses how to multiply (decision 012).
 
-    `schemes` are those of the modules that are packed.
+    `schemes` are those of the modules that are packed. What goes into Linears that are `watched`
+    is passed on.
     """
 
     def __init__(
-        self, weights: Mapping[str, Any], schemes: Mapping[str, Scheme] | None = None
+        self,
+        weights: Mapping[str, Any],
+        schemes: Mapping[str, Scheme] | None = None,
+        watched: Mapping[str, OnInput] | None = None,
     ) -> None:
         import mlx.core
         import mlx.nn
@@ -33,6 +38,7 @@ class MlxBlocks:
         self.nn: Any = mlx.nn
         self.weights = weights
         self.schemes = schemes or {}
+        self.watched = watched or {}
 
     def weight(self, name: str) -> Any:
         path, _, part = name.rpartition(".")
@@ -57,6 +63,9 @@ class MlxBlocks:
         return x.astype(other.dtype)
 
     def linear(self, x: Any, name: str) -> Any:
+        if name in self.watched:
+            rows = x.reshape(-1, x.shape[-1]).astype(self.mx.float32)
+            self.watched[name](np.array(rows))
         scheme = self.schemes.get(name)
         if scheme:
             return packed_linear(self.weights, name, x, scheme)
@@ -180,7 +189,7 @@ class MlxBlocks:
         return self.mx.arange(len(x))[:, None] + self.mx.arange(size) >= size - 1
 
 
-class MlxNetwork:
+class MlxNetwork(WatchedFunction):
     """A network as a function of MLX arrays, with its weights on one device."""
 
     def __init__(self, network: Network, placement: Placement) -> None:
@@ -200,7 +209,7 @@ class MlxNetwork:
 
     def blocks(self) -> MlxBlocks:
         """Return the blocks over its weights."""
-        return MlxBlocks(self.weights, self.schemes)
+        return MlxBlocks(self.weights, self.schemes, self.watched)
 
     def __call__(self, *inputs: Any) -> Any:
         import mlx.core as mx

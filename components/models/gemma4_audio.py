@@ -25,6 +25,7 @@ from .blocks import Array, Blocks
 from .clipped_linear import clipped_linear
 from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
+from .watched import WatchedComponent
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -144,7 +145,7 @@ def project(nn: Blocks, settings: Gemma4AudioSettings, x: Array) -> Array:
     return nn.linear(x, f"{EMBED}embedding_projection")
 
 
-class Gemma4Audio(Family, name="gemma4_audio"):
+class Gemma4Audio(WatchedComponent, Family, name="gemma4_audio"):
     """Turn log-mel into rows of Gemma-4's embeddings by the audio tower of a whole checkpoint.
 
     It takes the frames of `audio.usm_log_mel` and gives a row for every four of them, 25 rows a

@@ -26,6 +26,7 @@ from .clipped_linear import clipped_linear
 from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
 from .rotary import Rotary
+from .watched import WatchedComponent
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -143,7 +144,7 @@ def project(nn: Blocks, settings: Settings, x: Array) -> Array:
     return nn.linear(x, f"{EMBED}embedding_projection")
 
 
-class Gemma4Vision(Family, name="gemma4_vision"):
+class Gemma4Vision(WatchedComponent, Family, name="gemma4_vision"):
     """Turn the patches of a picture into rows of Gemma-4's embeddings by its vision tower.
 
     It takes the patches of `image.gemma4` and gives a row for every square of them, 3 x 3 in all

@@ -6,8 +6,9 @@ The formulas are those of transformers' WhisperEncoder and of the release's adap
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
@@ -22,7 +23,8 @@ from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
 from .blocks import Array, Blocks
 from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
-from .whisper_layer import EPS, layer
+from .watched import WatchedComponent
+from .whisper_layer import EPS, folds, layer
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -68,7 +70,7 @@ def adapt(nn: Blocks, settings: MeralionSettings, x: Array) -> Array:
     return nn.linear(h, "speech_llm_proj.2")
 
 
-class Meralion(Family, name="meralion"):
+class Meralion(WatchedComponent, Family, name="meralion"):
     """Turn log-mel into rows: a Whisper-shaped encoder, a norm, and an adaptor that joins frames.
 
     It takes whole windows of 2 W frames, each encoded on its own, and gives W / 15 rows for each:
@@ -134,7 +136,9 @@ def network(checkpoint: SpeechCheckpoint) -> Network:
     sizes = checkpoint.sizes
     settings = MeralionSettings(checkpoint.layers, checkpoint.heads, sizes["joined"])
     inputs: dict[str, Dims] = {"mel": (sizes["mels"], 2 * sizes["window"])}
-    return encoder_network(checkpoint, partial(forward, settings), inputs, sizes["out"])
+    made = encoder_network(checkpoint, partial(forward, settings), inputs, sizes["out"])
+    places = [folds(f"layers.{number}.") for number in range(settings.num_layers)]
+    return replace(made, folds=tuple(chain.from_iterable(places)))
 
 
 def forward(settings: MeralionSettings, nn: Blocks, mel: Array) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 
+from composer.core.calibration import Fold, OnInput
 from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
@@ -24,7 +26,7 @@ class Network:
     a name, to one array of the shape `output`; those that are `row_numbers` are whole numbers.
     `tensors` are by their names in the layout; those that are `torch_ordered` are convolutions
     stored as [out, in, *kernel], and `packed` modules are quantized. `dtype` is what the weights
-    are loaded in, where a backend has it.
+    are loaded in, where a backend has it. `folds` are where a scale of columns can move.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Network:
     torch_ordered: frozenset[str] = frozenset()
     packed: Mapping[str, Module] = field(default_factory=dict)
     row_numbers: frozenset[str] = frozenset()
+    folds: tuple[Fold, ...] = ()
 
     @property
     def files(self) -> Iterable[Location]:
@@ -61,3 +64,22 @@ class Network:
     def write(self, blocks: Blocks, *inputs: Array) -> Array:
         """Run the forward function over the blocks of a backend."""
         return self.forward(blocks, *inputs)
+
+
+class WatchedFunction:
+    """A network as a backend runs it, whose Linears can show what goes into them.
+
+    The backend calls each function of `watched` with the rows that go into the Linear of its name.
+    """
+
+    network: Network
+    watched: Mapping[str, OnInput] = {}
+
+    @contextmanager
+    def watch(self, layers: Mapping[str, OnInput]) -> Iterator[None]:
+        """Pass on what goes into Linears while the context lasts."""
+        self.watched = layers
+        try:
+            yield
+        finally:
+            self.watched = {}

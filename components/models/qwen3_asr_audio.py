@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from composer.core.calibration import Fold
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.family import Family
@@ -23,7 +25,8 @@ from ..checkpoints.qwen3_asr_audio.settings import AttentionWindows
 from .blocks import Array, Blocks
 from .encoder import encoder_facts, encoder_network, require_finite_rows
 from .network import Dims, Network
-from .whisper_layer import EPS, layer
+from .watched import WatchedComponent
+from .whisper_layer import EPS, folds, layer
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -82,7 +85,7 @@ def encode(settings: Qwen3AsrAudioSettings, nn: Blocks, x: Array) -> Array:
     return nn.linear(nn.gelu(nn.linear(x, "proj1")), "proj2")
 
 
-class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
+class Qwen3AsrAudio(WatchedComponent, Family, name="qwen3_asr_audio"):
     """Turn log-mel into rows by the audio encoder of a whole Qwen3-ASR checkpoint.
 
     It takes a clip's frames as they are and gives 13 rows for every second of a hundred, and a row
@@ -118,6 +121,9 @@ class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
         self.stem = stem
         self.encode = encode
         self.windows = windows
+
+    def runs(self) -> tuple[Callable[..., Any], ...]:
+        return self.stem, self.encode
 
     @method(mel="M F", returns="N D")
     def __call__(self, mel: Any) -> Any:
@@ -160,7 +166,10 @@ def network(checkpoint: AudioEncoder, forward: Callable[..., Array]) -> Network:
     width = sizes["out"]
     if forward is stem:
         inputs, width = {"mel": (sizes["mels"], "F")}, sizes["width"]
-    return encoder_network(checkpoint, partial(forward, settings), inputs, width)
+    made = encoder_network(checkpoint, partial(forward, settings), inputs, width)
+    places = [folds(f"layers.{number}.") for number in range(settings.num_layers)]
+    last = Fold("ln_post", ("proj1",))
+    return replace(made, folds=(*chain.from_iterable(places), last))
 
 
 def _part(network: Network, before: bool) -> Network:

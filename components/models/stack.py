@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from composer.core.calibration import Fold
 from composer.core.call_signature import CALL, OUT, CallSignature, Derived
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
@@ -27,6 +29,7 @@ from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
 from .encoder import network_facts
 from .network import Network
+from .watched import WatchedComponent
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -81,7 +84,7 @@ def pool(nn: Blocks, settings: Pool, x: Array) -> Array:
     return nn.like(total / settings.by, x)
 
 
-class Stack(Family, name="stack"):
+class Stack(WatchedComponent, Family, name="stack"):
     """Run rows through norms, linear layers and activations, sized by their tensors.
 
     Layers without tensors may join rows side by side (`stack_frames`), take their mean or maximum
@@ -173,6 +176,10 @@ def network(spec: Spec, shape: ProjectorStack) -> Network:
         width = parts["weight"].shape[0] if layer.kind == "linear" else layer.width(width)
         layers.append((layer, width))
     rows = "R" if any(map(Layer.divides, steps)) else "N"
+    folds = []
+    for number, (first, then) in enumerate(pairwise(steps)):
+        if first.kind in ("layer_norm", "rms_norm") and then.kind == "linear":
+            folds.append(Fold(str(number), (str(number + 1),)))
     return Network(
         name=str(spec.weights),
         forward=partial(forward, layers),
@@ -181,6 +188,7 @@ def network(spec: Spec, shape: ProjectorStack) -> Network:
         tensors=shape.tensors,
         dtype=shape.dtype,
         packed=shape.packed,
+        folds=tuple(folds),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from composer.core.calibration import Fold
+
 from .blocks import Array, Blocks
 
 EPS = 1e-5
@@ -16,3 +18,13 @@ def layer(nn: Blocks, at: str, num_heads: int, x: Array) -> Array:
     x = x + nn.linear(attended, f"{at}self_attn.out_proj")
     y = nn.linear(nn.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
     return nn.clip_float16(x + nn.linear(nn.gelu(y), f"{at}fc2"), F16_MOST)
+
+
+def folds(at: str) -> tuple[Fold, ...]:
+    """Return where scales of columns can move in a block: into its norms, and into the values."""
+    attention = f"{at}self_attn."
+    return (
+        Fold(f"{at}self_attn_layer_norm", tuple(f"{attention}{name}_proj" for name in "qkv")),
+        Fold(f"{attention}v_proj", (f"{attention}out_proj",)),
+        Fold(f"{at}final_layer_norm", (f"{at}fc1",)),
+    )

@@ -7,6 +7,8 @@ from math import erf, pi, sqrt
 
 import numpy as np
 
+from composer.core.calibration import OnInput
+
 from ..models.blocks import Array
 
 _ERF = np.frompyfunc(erf, 1, 1)
@@ -15,8 +17,11 @@ _ERF = np.frompyfunc(erf, 1, 1)
 class NumpyBlocks:
     """A `Blocks` over weights in memory."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(
+        self, weights: Mapping[str, Array], watched: Mapping[str, OnInput] | None = None
+    ) -> None:
         self.weights = weights
+        self.watched = watched or {}
 
     def weight(self, name: str) -> Array:
         return self.weights[name]
@@ -37,6 +42,8 @@ class NumpyBlocks:
         return x
 
     def linear(self, x: Array, name: str) -> Array:
+        if name in self.watched:
+            self.watched[name](x.reshape(-1, x.shape[-1]))
         return self._biased(x @ self.weight(f"{name}.weight").T, name)
 
     def matmul(self, a: Array, b: Array) -> Array:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..checkpoints.weights import WeightReader
-from ..models.network import Network
+from ..models.network import Network, WatchedFunction
 from .blocks import NumpyBlocks
 
 
-class NumpyNetwork:
+class NumpyNetwork(WatchedFunction):
     """A network as a function of NumPy's arrays, computed block by block."""
 
     def __init__(self, network: Network) -> None:
@@ -18,5 +18,5 @@ class NumpyNetwork:
         self.weights = {name: reader.read(name) for name in network.tensors}
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        made: np.ndarray = self.network.write(NumpyBlocks(self.weights), *inputs)
+        made: np.ndarray = self.network.write(NumpyBlocks(self.weights, self.watched), *inputs)
         return made

@@ -48,7 +48,7 @@ def divergence(
     the inputs.
     """
     node = decoder_node(bundle, task)
-    nodes = _before(bundle.checked.graphs[task], node)
+    nodes = nodes_before(bundle.checked.graphs[task], [node])
     total, count = 0.0, 0
     for inputs, answer in zip(runs, reference, strict=True):
         feed = {node.wires[IDS]: answer.ids}
@@ -84,10 +84,12 @@ def decoder_node(bundle: Bundle, task: str) -> Node:
     return nodes[-1]
 
 
-def _before(graph: Graph, node: Node) -> list[str]:
-    """Return the nodes that a node's inputs need, except for the ids, and itself."""
+def nodes_before(graph: Graph, nodes: Sequence[Node]) -> list[str]:
+    """Return the nodes that the inputs of some need, except for ids to replay, and themselves."""
     makers = {value: each for each in graph.nodes.values() for value in each.outputs.values()}
-    found, pending = {node.name}, [v for key, v in node.wires.items() if key != IDS]
+    found, pending = {node.name for node in nodes}, []
+    for node in nodes:
+        pending += [v for key, v in node.wires.items() if (node.method, key) != (REPLAY, IDS)]
     while pending:
         maker = makers.get(pending.pop())
         if maker and maker.name not in found:

@@ -42,8 +42,8 @@ class LearntScales(NamedTuple):
 
 
 @runtime_checkable
-class Calibrated(Protocol):
-    """A component whose linear layers can be watched, and learn, while it reads answers.
+class Watched(Protocol):
+    """A component whose linear layers can be watched while it runs.
 
     Its methods are called on the backend's own thread, and name layers as a recipe does.
     """
@@ -56,6 +56,14 @@ class Calibrated(Protocol):
 
     def folds(self) -> Sequence[Fold]:
         """Return where a scale can move; what an adapter reads or changes is left out."""
+
+
+@runtime_checkable
+class Calibrated(Watched, Protocol):
+    """A decoder that reads answers again while its linear layers are watched, and lets them learn.
+
+    Its methods are called on the backend's own thread.
+    """
 
     def texts(self, text: str) -> list[Answer]:
         """Return a plain text in windows, which are read with no adapter on."""

@@ -50,7 +50,8 @@ class Packing:
     `weights` is the folder or the file that holds them, or `files` are, where they are no model of
     one folder; `groups` are all its weights as they are then stored. The `config` may not be there
     yet. `metadata` goes into the headers. `packs` pack the modules of these names in their own way,
-    and `changed` are the new bytes of other tensors.
+    and `changed` are the new bytes of other tensors. `names` are what tensors are stored as, by
+    what their component calls them, where a prefix is not enough.
     """
 
     weights: Location
@@ -63,3 +64,4 @@ class Packing:
     metadata: Mapping[str, str] = field(default_factory=dict)
     packs: Mapping[str, Pack] = field(default_factory=dict)
     changed: Mapping[str, bytes] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from composer.core.calibration import Fold
 from composer.formats.affine_packing import (
     float_rows,
     pack_codes,
@@ -34,11 +35,11 @@ LEAST_SCALE = 1e-4
 NOT_CLIPPED = (".q_proj", ".k_proj")  # whose product decides attention
 
 
-def awq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Packing:
+def awq(samples: Samples) -> Packing:
     """Return a packing with scaled columns, where a scale can move, and clipped groups."""
-    modules = samples.modules(packing)
+    modules = samples.modules()
     found = {module.path: AwqScaling.none(tensor) for module, tensor in modules.items()}
-    changed = _move_scales(samples, packing, modules, found)
+    changed = _move_scales(samples, modules, found)
     clip = [module for module in modules if not module.path.endswith(NOT_CLIPPED)]
     columns = {module.path: modules[module].shape[-1] for module in clip}
     hessians = Hessians(samples.watch, columns)
@@ -50,37 +51,65 @@ def awq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Pack
         shares = weight_clip_ratios(hessian, rows, scheme, tensor.dtype)
         found[module.path] = replace(scaled, shares=shares)
     packs = {module.name: awq_pack(found[module.path]) for module in modules}
-    return replace(packing, packs=packs, changed=changed)
+    return replace(samples.packing, packs=packs, changed=changed)
 
 
 def _move_scales(
     samples: Samples,
-    packing: Packing,
     modules: Mapping[ModuleToPack, Tensor],
     found: dict[str, AwqScaling],
 ) -> dict[str, bytes]:
-    """Scale the columns of layers whose scales can move; return the new bytes of norms."""
+    """Scale the columns of layers whose scales can move; return the new bytes of what is divided.
+
+    These are norms, and biases of matrices. A scale does not move into a matrix that stays.
+    """
     by_path = {module.path: module for module in modules}
-    tensors = samples.stored(packing)
-    folds = [f for f in samples.call("folds") if all(path in by_path for path in f.layers)]
+    tensors = samples.stored()
+    folds = []
+    for fold in samples.call("folds"):
+        before = tensors.get(_stored_name(samples.packing, by_path, fold, "weight"))
+        vector = before is not None and len(before.shape) == 1
+        if all(path in by_path for path in fold.layers) and (vector or fold.before in by_path):
+            folds.append(fold)
     firsts = {fold.layers[0]: modules[by_path[fold.layers[0]]].shape[-1] for fold in folds}
     hessians = Hessians(samples.watch, firsts)
     changed = {}
     for fold in folds:
         layers = [by_path[path] for path in fold.layers]
-        name = layers[0].name.removesuffix(layers[0].path) + f"{fold.before}.weight"
-        if name not in tensors:
-            continue
         matrices = [(samples.rows(modules[module]), module.scheme) for module in layers]
         dtype = modules[layers[0]].dtype
         scales = column_scales(hessians.take(fold.layers[0]), matrices, dtype)
         if fold.before in by_path:
             found[fold.before] = replace(found[fold.before], rows=scales)
         else:
+            name = _stored_name(samples.packing, by_path, fold, "weight")
             scales, changed[name] = _divided(samples.rows(tensors[name])[0], scales, tensors[name])
+        if bias := _bias_of(samples.packing, by_path, fold, tensors):
+            changed[bias.name] = stored(samples.rows(bias)[0] / scales, bias.dtype).tobytes()
         for path in fold.layers:
             found[path] = replace(found[path], columns=scales)
     return changed
+
+
+def _stored_name(
+    packing: Packing, by_path: Mapping[str, ModuleToPack], fold: Fold, part: str
+) -> str:
+    """Return what a part of the layer or the norm before a fold's layers is stored as."""
+    name = f"{fold.before}.{part}"
+    if packing.names:
+        return packing.names.get(name, "")
+    layer = by_path.get(fold.layers[0])
+    return layer.name.removesuffix(layer.path) + name if layer else ""
+
+
+def _bias_of(
+    packing: Packing,
+    by_path: Mapping[str, ModuleToPack],
+    fold: Fold,
+    tensors: Mapping[str, Tensor],
+) -> Tensor | None:
+    """Return the bias of what is before a fold's layers, which is divided too."""
+    return tensors.get(_stored_name(packing, by_path, fold, "bias"))
 
 
 def _divided(norm: np.ndarray, scales: np.ndarray, tensor: Tensor) -> tuple[np.ndarray, bytes]:

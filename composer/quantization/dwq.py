@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +11,22 @@ from composer.formats.affine_packing import stored
 from composer.formats.packing import Pack, Packing
 from composer.formats.quantization import Scheme
 from composer.quantization.samples import Samples
+from composer.runtime.bundle import Bundle
 
 
-def dwq_packing(samples: Samples, student: Samples, packing: Packing, seed: int) -> Packing:
-    """Return a packing whose scales and biases a student learns from a bundle's own logits."""
-    modules = samples.modules(packing)
-    dtypes = {module.path: tensor.dtype for module, tensor in modules.items()}
-    learnt = student.call("distill", samples.answers, samples.logits(), dtypes, seed)
-    packs = {
-        each.name: pack_with_learnt_scales(learnt[each.path], packing.pack) for each in modules
-    }
-    return replace(packing, packs=packs)
+def dwq(samples: Mapping[str, Samples], student: Bundle, seed: int) -> dict[str, Packing]:
+    """Return packings whose scales and biases a student learns from a bundle's own logits."""
+    found = {}
+    for name, each in samples.items():
+        modules = each.modules()
+        dtypes = {module.path: tensor.dtype for module, tensor in modules.items()}
+        taught = replace(each, bundle=student)
+        learnt = taught.call("distill", each.answers, each.logits(), dtypes, seed)
+        packs = {}
+        for module in modules:
+            packs[module.name] = pack_with_learnt_scales(learnt[module.path], each.packing.pack)
+        found[name] = replace(each.packing, packs=packs)
+    return found
 
 
 def pack_with_learnt_scales(learnt: LearntScales, nearest: Pack) -> Pack:

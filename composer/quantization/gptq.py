@@ -67,9 +67,9 @@ def quantize(
     return codes.T, np.stack(all_scales, axis=1), np.stack(all_biases, axis=1)
 
 
-def gptq(samples: Samples, student: Samples, packing: Packing, seed: int) -> Packing:
+def gptq(samples: Samples) -> Packing:
     """Return a packing whose modules are rounded by what they see."""
-    modules = samples.modules(packing)
+    modules, packing = samples.modules(), samples.packing
     columns = {module.path: tensor.shape[-1] for module, tensor in modules.items()}
     packs = Gptq(Hessians(samples.watch, columns))
     return replace(packing, packs={m.name: packs.pack(m, packing.pack) for m in modules})

@@ -1,4 +1,4 @@
-"""What a decoder is calibrated on: answers that it reads again while it is watched."""
+"""What a component is calibrated on: what it reads or runs again while it is watched."""
 
 from __future__ import annotations
 
@@ -18,32 +18,38 @@ from composer.runtime.bundle import Bundle
 
 @dataclass(frozen=True)
 class Samples:
-    """A decoder of a bundle that is loaded, and the answers that it reads."""
+    """A component of a bundle that is open, and how it is packed.
+
+    A decoder reads `answers`. For another component `runs` are what the bundle's `run` is given:
+    the inputs of a task, and its nodes up to those of the component.
+    """
 
     bundle: Bundle
     component: str
-    answers: Sequence[Answer]
+    packing: Packing
+    answers: Sequence[Answer] = ()
+    runs: Sequence[Mapping[str, Any]] = ()
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the decoder on its backend's thread."""
+        """Call a method of the component on its backend's thread."""
         called = getattr(self.bundle.component(self.component), method)
         return self.bundle.call(self.component, called, *arguments)
 
-    def modules(self, packing: Packing) -> dict[ModuleToPack, Tensor]:
+    def modules(self) -> dict[ModuleToPack, Tensor]:
         """Return the modules that can be calibrated with what they are stored as, in that order."""
         widths = self.call("input_widths")
         by_tensor: dict[str, ModuleToPack] = {}
-        for module in packing.modules:
+        for module in self.packing.modules:
             if module.path in widths and module.scheme.mode == "affine" and module.half is None:
                 by_tensor[module.stored] = module
-        stored = self.stored(packing)
+        stored = self.stored()
         return {by_tensor[name]: each for name, each in stored.items() if name in by_tensor}
 
-    def stored(self, packing: Packing) -> dict[str, Tensor]:
-        """Return the tensors of the files that a packing packs."""
+    def stored(self) -> dict[str, Tensor]:
+        """Return the tensors of the files that are packed."""
         found: dict[str, Tensor] = {}
         headers = Headers()
-        for place in packing.files or (packing.weights,):
+        for place in self.packing.files or (self.packing.weights,):
             found |= headers.safetensors(place)
         return found
 
@@ -55,12 +61,14 @@ class Samples:
             return float_rows(file.read(tensor.nbytes), tensor.dtype, tensor.shape[-1])
 
     def watch(self, layers: Mapping[str, OnInput]) -> None:
-        """Let the decoder read every answer, and pass on what goes into some layers."""
+        """Let the component see everything once, and pass on what goes into some layers."""
         watched = self.call("watch", layers)
         self.bundle.call(self.component, watched.__enter__)
         try:
             for answer in self.answers:
                 self.call("read", answer)
+            for run in self.runs:
+                self.bundle.run(**run)
         finally:
             self.bundle.call(self.component, watched.__exit__, None, None, None)
 

@@ -87,9 +87,13 @@ class DecoderSession:
 
     def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the only output for inputs by name."""
+        (made,) = self.outputs(inputs)
+        return made
+
+    def outputs(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Return all outputs for inputs by name."""
         try:
-            made: np.ndarray
-            (made,) = self._session.run(None, inputs, self._options)
+            made: list[np.ndarray] = self._session.run(None, inputs, self._options)
         except Exception as error:
             _raise_problem(self.where, "R533", f"ONNX Runtime failed: {short_error_text(error)}")
         return made

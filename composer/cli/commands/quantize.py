@@ -6,8 +6,8 @@ and written in pieces, so that a model larger than the memory is converted. `com
 NAME` says what a recipe does.
 
 With --calibrate the bundle runs on clips as it is stored, and what goes into each linear layer of
-its decoder decides how that is rounded: the soft rows of speech, per-layer inputs, and the adapter
-as the task has it. A file of plain text runs through the decoder alone.
+its decoder, encoders and projectors decides how that is rounded: the soft rows of speech, per-layer
+inputs, and the adapter as the task has it. A file of plain text runs through the decoder alone.
 
 Example: composer quantize elderwise-mini -o elderwise-4bit --precision decoder=mixed-8-4
 """
