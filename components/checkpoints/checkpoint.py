@@ -20,15 +20,15 @@ from .config_keys.impossible import impossible_values
 from .config_keys.key_positions import with_place
 from .embedding_table import FLOATS, TABLE, EmbeddingTable, describe_tensor, find_table
 from .folder import config_file
-from .generation_config import unread_generation
+from .generation_config import read_generation
 from .ggml_blocks import SIZES
 from .head_copy import HEAD, copy_warning, find_stored_tied_head
+from .tokenizer import Vocabulary
 
 if TYPE_CHECKING:
     from composer.formats import Headers
     from composer.formats.safetensors import Tensor
 
-GENERATION = "generation_config.json"
 LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 
 
@@ -54,6 +54,11 @@ class Checkpoint:
         """Where its config stands."""
         return config_file(self.location)
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What its ids are compared with."""
+        return Vocabulary(self.table.rows, self.table.witness, self.stop)
+
 
 def build_checkpoint(
     location: Location,
@@ -71,7 +76,7 @@ def build_checkpoint(
         problems = [*problems, *_head(config, tensors), table]
         raise ComposerError(with_place(problems, place))
     head_copy = None
-    if _text_config_value(config, "tie_word_embeddings") is True:
+    if text_config_value(config, "tie_word_embeddings") is True:
         head_copy = find_stored_tied_head(tensors, table)
     if head_copy:
         problems.append(copy_warning(head_copy, table))
@@ -79,14 +84,16 @@ def build_checkpoint(
         tensors = TensorIndex(rest, tensors.metadata, tensors.files)
     problems += _head(config, tensors)
     problems += _sizes(config, tensors, table)
-    stop, notes = _stop(location, headers, config, table)
-    notes = [*notes, *_generation(location, headers, config)]
+    file = config_file(location)
+    stated = {**config, "eos_token_id": text_config_value(config, "eos_token_id")}
+    folder = None if file == location else location
+    stop, notes = read_generation(folder, file, stated, headers, table.rows, table.witness)
     placed = with_place([*problems, *notes], place)
     placed.raise_any()
     return Checkpoint(location, config, tensors, schemes, table, stop, tuple(placed), head_copy)
 
 
-def _text_config_value(config: Mapping[str, Any], key: str) -> Any:
+def text_config_value(config: Mapping[str, Any], key: str) -> Any:
     """Return a setting of the language model, wherever the config nests it."""
     inner = config.get("text_config")
     if key in config or not isinstance(inner, dict):
@@ -116,7 +123,7 @@ def _sizes(
     """Check the sizes of the config against the shapes of the tensors."""
     yield from impossible_values(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
-        stated = _text_config_value(config, key)
+        stated = text_config_value(config, key)
         if stated is not None and (type(stated) is not int or stated != value):
             yield Problem(
                 "W241",
@@ -137,10 +144,10 @@ def _layers(
     config: Mapping[str, Any], tensors: TensorIndex, table: EmbeddingTable
 ) -> Iterator[Problem]:
     """Check num_hidden_layers against the layers that have tensors, and the limit of positions."""
-    stated = _text_config_value(config, "num_hidden_layers")
+    stated = text_config_value(config, "num_hidden_layers")
     unsound = list(_limit("num_hidden_layers", stated, LAYERS))
     yield from unsound
-    positions = _text_config_value(config, "max_position_embeddings")
+    positions = text_config_value(config, "max_position_embeddings")
     yield from _limit("max_position_embeddings", positions, POSITIONS)
     if stated is None or unsound:
         return
@@ -168,7 +175,7 @@ def _limit(key: str, stated: Any, most: int) -> Iterator[Problem]:
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
     """Check tie_word_embeddings against the presence of a head."""
-    tied = _text_config_value(config, "tie_word_embeddings")
+    tied = text_config_value(config, "tie_word_embeddings")
     heads = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{HEAD}")]
     if tied is True and heads:
         yield Problem(
@@ -202,41 +209,3 @@ def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Pro
             causes=tuple(odd[:8]),
             hint="convert them to float32, float16 or bfloat16",
         )
-
-
-def _generation(
-    location: Location, headers: Headers, config: Mapping[str, Any]
-) -> Iterator[Problem]:
-    """Warn of settings by which other runtimes write another text, from where these read them."""
-    place, file = location / GENERATION, config_file(location)
-    if file != location and headers.exists(place):
-        return unread_generation(headers.config(place), Place(str(place)))
-    return unread_generation(config, Place(str(file)))
-
-
-def _stop(
-    location: Location, headers: Headers, config: Mapping[str, Any], table: EmbeddingTable
-) -> tuple[frozenset[int], list[Problem]]:
-    """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
-    file = config_file(location)
-    place, stated = location / GENERATION, None
-    if file != location and headers.exists(place):
-        stated = headers.config(place).get("eos_token_id")
-    if stated is None:
-        place, stated = file, _text_config_value(config, "eos_token_id")
-    if stated is None:
-        ids = []
-    elif isinstance(stated, list):
-        ids = stated
-    else:
-        ids = [stated]
-    problems = Problems(place=Place(str(place)))
-    odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]
-    if odd:
-        message = f"eos_token_id {some(odd)} is outside the vocabulary of {table.rows}"
-        problems.report("W244", message, table.witness)
-        return frozenset(), problems
-    if not ids:
-        message = "no eos_token_id: a text ends at `stop` or `max_tokens` alone"
-        problems.report("L322", message, severity="warning")
-    return frozenset(ids), problems

@@ -1,12 +1,20 @@
-"""What a checkpoint's generation_config.json says that no decoder here does by itself."""
+"""What a checkpoint's generation_config.json says: what ends a text, and what is not done here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import Place, Problem
+from composer.core.location import Location
+from composer.core.problems import Problems
+from composer.core.suggest import some
 from composer.formats.file_problems import show
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+GENERATION = "generation_config.json"
 
 # Values at which a key changes no token of a greedy text. What only sampling reads is not here: a
 # bundle states how it samples.
@@ -54,3 +62,38 @@ def unread_generation(config: Mapping[str, Any], place: Place) -> Iterator[Probl
             hint=hint,
             severity="warning",
         )
+
+
+def read_generation(
+    folder: Location | None,
+    file: Location,
+    config: Mapping[str, Any],
+    headers: Headers,
+    rows: int,
+    witness: str,
+) -> tuple[frozenset[int], Problems]:
+    """Read which ids end a text of so many `rows`, and warn of what is not done here.
+
+    The folder's generation_config.json comes before the config, which is `file`, as in mlx-lm.
+    """
+    place, own = file, None
+    if folder is not None and headers.exists(folder / GENERATION):
+        place = folder / GENERATION
+        own = headers.config(place)
+    notes = unread_generation(config if own is None else own, Place(str(place)))
+    stated = None if own is None else own.get("eos_token_id")
+    if stated is None:
+        place, stated = file, config.get("eos_token_id")
+    problems = Problems(place=Place(str(place)))
+    ids = stated if isinstance(stated, list) else [stated]
+    ids = [] if stated is None else ids
+    odd = [each for each in ids if type(each) is not int or not 0 <= each < rows]
+    if odd:
+        message = f"eos_token_id {some(odd)} is outside the vocabulary of {rows}"
+        problems.report("W244", message, witness)
+        ids = []
+    elif not ids:
+        message = "no eos_token_id: a text ends at `stop` or `max_tokens` alone"
+        problems.report("L322", message, severity="warning")
+    problems.add(*notes)
+    return frozenset(ids), problems

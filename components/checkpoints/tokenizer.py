@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from composer.core.component import Spec
@@ -18,7 +19,14 @@ from .folder import folder_of
 if TYPE_CHECKING:
     from composer.formats import Headers, TokenizerInfo
 
-    from .checkpoint import Checkpoint
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How many ids a model knows, where that was read, and which of them end a text."""
+
+    rows: int
+    witness: str
+    stop: frozenset[int]
 
 
 def tokenizer_location(spec: Spec, headers: Headers) -> Location:
@@ -36,10 +44,9 @@ def tokenizer_location(spec: Spec, headers: Headers) -> Location:
 
 
 def check_tokenizer(
-    tokenizer: Location, headers: Headers, checkpoint: Checkpoint
+    tokenizer: Location, headers: Headers, vocabulary: Vocabulary
 ) -> tuple[Problem, ...]:
     """Refuse ids that the embeddings do not have; return a warning if texts end elsewhere."""
-    table = checkpoint.table
     if not headers.exists(tokenizer):
         raise ComposerError(
             Problem(
@@ -49,30 +56,30 @@ def check_tokenizer(
                 hint="point `files` at the folder that holds tokenizer.json, or at the file",
             )
         )
-    most = headers.tokenizer(tokenizer).max_id
-    if most >= table.rows:
+    most, rows = headers.tokenizer(tokenizer).max_id, vocabulary.rows
+    if most >= rows:
         raise ComposerError(
             Problem(
                 "W250",
-                f"the tokenizer has ids up to {most}, but the embeddings have {table.rows} rows",
+                f"the tokenizer has ids up to {most}, but the embeddings have {rows} rows",
                 Place(str(tokenizer)),
-                (table.witness,),
+                (vocabulary.witness,),
                 hint="give the tokenizer that the model was trained with",
             )
         )
-    notes = [*_check_stop(tokenizer, headers, checkpoint)]
-    return (*notes, *_check_end(tokenizer, headers, checkpoint))
+    notes = [*_check_stop(tokenizer, headers, vocabulary)]
+    return (*notes, *_check_end(tokenizer, headers, vocabulary))
 
 
-def _check_stop(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:
+def _check_stop(tokenizer: Location, headers: Headers, vocabulary: Vocabulary) -> Iterator[Problem]:
     """Warn of ids that end a text and are no tokens: rows that fill the embeddings up."""
-    absent = checkpoint.stop - headers.tokenizer(tokenizer).ids
+    absent = vocabulary.stop - headers.tokenizer(tokenizer).ids
     if absent:
         yield Problem(
             "L345",
             f"eos_token_id {some(sorted(absent))} is no token",
             Place(str(tokenizer)),
-            (checkpoint.table.witness,),
+            (vocabulary.witness,),
             hint="give the token that ends a text under stop of the node that generates",
             severity="warning",
         )
@@ -92,24 +99,24 @@ def unknown_tokens(
                 yield f"{option} {token} is no id of the model, whose last is {rows - 1}"
 
 
-def _check_end(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:
+def _check_end(tokenizer: Location, headers: Headers, vocabulary: Vocabulary) -> Iterator[Problem]:
     """Warn if the tokenizer's own end-of-text token does not stop generation."""
     place = folder_of(tokenizer, ".json") / "tokenizer_config.json"
     if tokenizer.inside.endswith(GGUF):
         return
-    if not checkpoint.stop or not headers.exists(place):
+    if not vocabulary.stop or not headers.exists(place):
         return
     token = headers.config(place).get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
     if not isinstance(text, str):
         return
     found = headers.tokenizer(tokenizer).id_of(text)
-    if found is not None and found not in checkpoint.stop:
+    if found is not None and found not in vocabulary.stop:
         yield Problem(
             "L331",
             f"eos_token {show(text)} is id {found}, which does not stop generation",
             Place(str(place)),
-            (f"the config of the model has eos_token_id {some(sorted(checkpoint.stop))}",),
+            (f"the config of the model has eos_token_id {some(sorted(vocabulary.stop))}",),
             hint="if the model ends texts with it, add it under stop",
             severity="warning",
         )

@@ -83,7 +83,7 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
         ignore, prefix, head = _checkpoint_options(spec)
         checkpoint = read_checkpoint(spec.weights, headers, ignore, prefix, head)
         tokenizer = tokenizer_location(spec, headers)
-        end = check_tokenizer(tokenizer, headers, checkpoint)
+        end = check_tokenizer(tokenizer, headers, checkpoint.vocabulary)
         if faults := find_tensor_problems(checkpoint, checkpoint.config, ignore):
             raise ComposerError(faults)
         recipe, more = _recipe(spec, checkpoint)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,31 @@ class LocalGraph:
         self.outputs = [_form(each) for each in self.session.get_outputs()]
 
     def run(self, feeds: Mapping[str, np.ndarray], seconds: float) -> dict[str, np.ndarray]:
-        """Return every output by name; raise GraphTimeout where an operator ended too late.
+        """Return every output by name; raise GraphTimeout where an operator ended too late."""
+        names = [name for name, *_ in self.outputs]
+        found = run_within(seconds, partial(self.session.run, names, dict(feeds)))
+        return dict(zip(names, found, strict=True))
 
-        An interrupt waits for no operator: Python sees it beside native code, not within.
-        """
-        names, options = [name for name, *_ in self.outputs], run_options()
-        pool = ThreadPoolExecutor(1)
-        answer = pool.submit(self.session.run, names, dict(feeds), options)
-        pool.shutdown(wait=False)
-        try:
-            wait([answer], seconds)
-        finally:
-            options.terminate = not answer.done()
-        try:
-            return dict(zip(names, answer.result(), strict=True))
-        except Exception as error:
-            if options.terminate:
-                raise GraphTimeout from error
-            raise
+
+def run_within(seconds: float, run: Callable[[Any], Any]) -> Any:
+    """Return what a run gives, called with its options; raise GraphTimeout where it is too late.
+
+    An interrupt waits for no operator: Python sees it beside native code, not within.
+    """
+    options = run_options()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(run, options)
+    pool.shutdown(wait=False)
+    try:
+        wait([answer], seconds)
+    finally:
+        options.terminate = not answer.done()
+    try:
+        return answer.result()
+    except Exception as error:
+        if options.terminate:
+            raise GraphTimeout from error
+        raise
 
 
 def _form(value: Any) -> Form:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,14 @@ class IsolatedGraph:
         threads: int | None,
         providers: Sequence[str],
         memory: float | None,
+        **more: Any,
     ) -> None:
-        self.request = {"path": str(path), "threads": threads, "providers": list(providers)}
+        self.request = {
+            "path": str(path),
+            "threads": threads,
+            "providers": list(providers),
+            **more,
+        }
         usual, self.seconds = load_limits(nbytes, LOAD_SECONDS)
         self.memory = int(memory * 1e9) if memory else usual
         self.lock = Lock()
@@ -72,7 +79,7 @@ class IsolatedGraph:
             message = f"its process ended ({error}): a fault, or more memory than {most}"
             raise RuntimeError(message) from None
         if "error" in reply:
-            if words == {}:
+            if words is not self.request:
                 self.child = child
             raise RuntimeError(str(reply["error"]))
         self.child = child

@@ -172,6 +172,16 @@ def log_probability(logits: np.ndarray, token: int) -> float:
     return float(below[token] - np.log(np.exp(below).sum()))
 
 
+def most_likely(logits: np.ndarray) -> int:
+    """Return the first of the largest logits; raise R512 where they are no numbers, or all 0."""
+    largest = int(logits.argmax())  # a NaN is the largest for NumPy
+    if not np.isfinite(logits[largest]):
+        raise ComposerError(logits_error())
+    if logits[largest] == 0 == logits.min():
+        raise ComposerError(logits_error(zero=True))
+    return largest
+
+
 def logits_error(zero: bool = False) -> Problem:
     """Return the problem for logits that no token can be chosen from; those that are all `zero`."""
     if zero:

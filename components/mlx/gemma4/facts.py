@@ -34,7 +34,7 @@ def gemma4_facts(
     decoder = read_decoder(weights, headers)
     checkpoint = decoder.checkpoint
     tokenizer = tokenizer_location(spec, headers)
-    end = check_tokenizer(tokenizer, headers, checkpoint)
+    end = check_tokenizer(tokenizer, headers, checkpoint.vocabulary)
     recipe, notes = recipe_schemes(spec, decoder)
     adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)
     dtype = SHORT[spec.dtype] if spec.dtype else None

@@ -10,7 +10,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
 from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
-from composer.generation.sampler import logits_error
+from composer.generation.sampler import most_likely
 
 from ...models.decoder import ParsedDecoder
 from ..head import ALL, HIDDEN, REST, SCORES
@@ -197,13 +197,7 @@ class OnnxDecoder:
         return [self._greedy(state.logits) for state in states]
 
     def _greedy(self, found: np.ndarray | CoarseScores) -> int:
-        # A NaN is the largest for NumPy.
-        scores = found.products if isinstance(found, CoarseScores) else found
-        largest = int(scores.argmax())
-        if not np.isfinite(scores[largest]):
-            raise ComposerError(logits_error())
-        if scores[largest] == 0 == scores.min():
-            raise ComposerError(logits_error(zero=True))
+        largest = most_likely(found.products if isinstance(found, CoarseScores) else found)
         if isinstance(found, CoarseScores):
             assert self.winner
             return self.winner.find(found)

@@ -1,0 +1,193 @@
+"""A decoder that was published as an ONNX graph, on ONNX Runtime as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from composer.core.component import Component, ComponentConfig, Facts, Spec, Token, method
+from composer.core.errors import ComposerError
+from composer.formats import Headers
+from composer.generation.decoder import DecoderInput
+from composer.generation.generator import TextGenerator
+from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.text import read_tokenizer
+
+from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamp_files
+from ...checkpoints.tokenizer import unknown_tokens
+from ..session import Session
+from ..versions import version_problems
+from .decoder import GraphDecoder
+from .files import DecoderFiles, bind_sizes, missing_reasons, own_methods, read_files
+from .ports import EMBEDS, IDS, LAYERS
+from .session import DecoderSession, contract_of
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+PATH = re.compile(r"[\w.-]+(/[\w.-]+)*\.onnx")
+
+
+class OnnxDecoderConfig(ComponentConfig):
+    """What the decoder's file does not name."""
+
+    embed: str | None = Field(
+        None,
+        max_length=256,
+        description="the file that makes inputs_embeds of ids, from the folder of tokenizer.json: "
+        "`onnx/embed_tokens_q4.onnx`; only for a decoder that takes these",
+    )
+
+    @field_validator("embed")
+    @classmethod
+    def _inside(cls, value: str | None) -> str | None:
+        if value and (not PATH.fullmatch(value) or ".." in value.split("/")):
+            raise ValueError(f"{value!r} is not the path of an ONNX file inside the folder")
+        return value
+
+
+class OnnxDecoderFile(Component, name="onnx.decoder"):
+    """Continue texts with a decoder that was published as ONNX, such as those of onnx-community.
+
+    What it takes is read from its file: ids (`prompt`), or embeddings and, where it has them,
+    per-layer inputs, which `embed` and `per_layer` look up in a second file. Four axes of
+    per_layer_inputs are rows of the table, as gemma4 takes them; three are these with the projected
+    embeddings, of the space `per_layer_mixed`. Its weights are computed with as they are stored.
+    The cache stays in ONNX Runtime. Texts are continued in turn, each as a batch of 1.
+    """
+
+    backend = "numpy"
+    requires = frozenset({"weights"})
+    placement_keys = frozenset(
+        {"providers", "threads", "time_limit", "child_memory_gb", "cache_gb"}
+    )
+    accepts = frozenset({"files"})
+    Config = OnnxDecoderConfig
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind D, V and what per-layer inputs have, and check the graphs and the tokenizer."""
+        if headers is None or spec.weights is None:
+            return Facts(unknown=True)
+        found = read_files(spec, headers)
+        notes = [*found.model.notes]
+        for signature in found.signatures:
+            notes += version_problems(signature)
+        if errors := [each for each in notes if each.severity == "error"]:
+            raise ComposerError(errors)
+        model = found.model
+        files = [file for each in found.signatures for file in each.files]
+        return StampedFacts(
+            dims=bind_sizes(found),
+            dtype=found.ports.tokens.dtype if found.ports.takes_embeds else "f32",
+            nbytes=sum(each.nbytes for each in found.signatures),
+            methods=own_methods(cls.methods, found.ports),
+            missing_reasons=missing_reasons(found.ports),
+            notes=tuple(notes),
+            stamps=stamp_files([*files, model.config, model.tokenizer]),
+            option_faults=partial(
+                unknown_tokens,
+                model.tokenizer,
+                headers.tokenizer(model.tokenizer),
+                model.vocabulary.rows,
+            ),
+        )
+
+    @classmethod
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
+        validate_generation(method, options)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the graphs, in child processes where they are not trusted."""
+        found = read_files(spec, Headers())
+        require_unchanged(facts)
+        return cls(found, placement)
+
+    def __init__(self, found: DecoderFiles, placement: Placement) -> None:
+        model, ports = found.model, found.ports
+        self.embedding = found.embedding
+        self.embedder: Session | None = None
+        if found.embed_signature:
+            path, nbytes = found.embed_signature.file.path, found.embed_signature.nbytes
+            assert path is not None
+            self.embedder = Session(path, contract_of(found.embed_signature), placement, nbytes)
+        session = DecoderSession(found.signature, ports, placement)
+        self.decoder = GraphDecoder(session, self.rows)
+        self.writer = TextGenerator(
+            self.decoder,
+            read_tokenizer(model.tokenizer),
+            model.vocabulary.rows,
+            model.vocabulary.stop,
+            model.positions,
+            placement.get("cache_gb"),
+        )
+
+    def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the graph's inputs for ids."""
+        if self.embedding is None or self.embedder is None:
+            return {IDS: ids}
+        return self.embedding.embed(self.embedder, ids)
+
+    @method(ids="i64 T", returns="T D @embed")
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        """Make embeddings of ids, as the decoder takes them."""
+        self.writer.check_ids(ids)
+        return self.rows(ids)[EMBEDS]
+
+    @method(ids="i64 T", returns="T L P @per_layer")
+    def per_layer(self, ids: np.ndarray) -> np.ndarray:
+        """Make per-layer inputs of ids."""
+        self.writer.check_ids(ids)
+        return self.rows(ids)[LAYERS]
+
+    @method(
+        prompt="i64 T",
+        embeds="T D @embed",
+        per_layer="T L P @per_layer",
+        returns=GENERATED,
+        streams=True,
+    )
+    def generate(
+        self,
+        prompt: Any = None,
+        embeds: Any = None,
+        per_layer: Any = None,
+        *,
+        options: GenerationOptions,
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue ids or embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        The call itself raises what is wrong with the options; the work begins with the first token.
+        """
+        return self.writer.write(self.input(prompt, embeds, per_layer), options)
+
+    @method(
+        prompt="i64 T",
+        embeds="T D @embed",
+        per_layer="T L P @per_layer",
+        ids="i64 N",
+        returns="f32 N V",
+    )
+    def replay(
+        self, ids: np.ndarray, prompt: Any = None, embeds: Any = None, per_layer: Any = None
+    ) -> Any:
+        """Return the logits before each of the ids that follow, decoded step by step."""
+        return self.writer.replay(self.input(prompt, embeds, per_layer), ids)
+
+    @method(prompt="i64 T", embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
+    def logits(self, prompt: Any = None, embeds: Any = None, per_layer: Any = None) -> np.ndarray:
+        """Return the logits that follow every position, for tests and comparisons."""
+        return self.decoder.every(self.input(prompt, embeds, per_layer).rows)
+
+    def input(self, prompt: Any, embeds: Any, per_layer: Any) -> DecoderInput:
+        """Return a prompt as the graph takes it."""
+        if prompt is not None:
+            self.writer.check_ids(prompt)
+        given = {IDS: prompt, EMBEDS: embeds, LAYERS: per_layer}
+        return DecoderInput({name: rows for name, rows in given.items() if rows is not None})

@@ -1,0 +1,103 @@
+"""Continue texts with a published decoder: one row after another of one text after another.
+
+Its graph may be written for a batch, but texts of different lengths would have to be padded and
+their caches copied for each step, so each text is a batch of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from composer.core.errors import ComposerError, Problem
+from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
+from composer.generation.sampler import most_likely
+
+from .ports import KEEP
+from .session import DecoderSession, Sequence
+
+CHUNK = 512  # rows of a prompt that are read at once
+FEW = 64  # where each of them has logits
+Rows = Mapping[str, np.ndarray]
+
+
+class GraphDecoder:
+    """A `composer.generation.decoder.CachedDecoder`; a prompt has the graph's inputs by name.
+
+    `rows` gives these for generated ids [N].
+    """
+
+    def __init__(
+        self, session: DecoderSession, rows: Callable[[np.ndarray], Rows], chunk: int = CHUNK
+    ) -> None:
+        self.session = session
+        self.rows = rows
+        self.chunk = chunk if KEEP in session.ports.inputs else min(chunk, FEW)
+        self.row_nbytes = session.ports.row_nbytes
+
+    def begin(self) -> Sequence:
+        """Return a sequence that has read nothing."""
+        return Sequence(self.session)
+
+    def prefill(self, prompt: DecoderInput, cache: Sequence | None = None) -> SequenceState:
+        return run_to_end(self.prefill_parts(prompt, cache))
+
+    def prefill_parts(
+        self, prompt: DecoderInput, cache: Sequence | None = None
+    ) -> Generator[None, None, SequenceState]:
+        if len(prompt) == 0:
+            raise ComposerError(Problem("R514", "there is nothing to continue"))
+        state = SequenceState(cache or self.begin(), None)
+        for start, end in prompt.parts(0, len(prompt), self.chunk):
+            if start:
+                yield
+            state.logits = self.session.read(state.cache, _part(prompt.rows, start, end), 1)[-1]
+        return state
+
+    def every(self, rows: Rows) -> np.ndarray:
+        """Return the logits [T, V] after each row; a graph that gives the last reads one by one."""
+        for size in (FEW, 1):
+            sequence, found = self.begin(), list[np.ndarray]()
+            for start, end in DecoderInput(rows).parts(0, len(DecoderInput(rows)), size):
+                found.append(self.session.read(sequence, _part(rows, start, end), end - start))
+                if len(found[-1]) < end - start:
+                    break
+            else:
+                break
+        return np.concatenate(found)
+
+    def step(self, states: Many[SequenceState], tokens: Many[int]) -> None:
+        rows = self.embed_tokens(tokens)
+        for at, state in enumerate(states):
+            state.logits = self.session.read(state.cache, _part(rows, at, at + 1), 1)[-1]
+
+    def greedy(self, states: Many[SequenceState]) -> list[int]:
+        return [most_likely(state.logits) for state in states]
+
+    def logits(self, state: SequenceState) -> np.ndarray:
+        found: np.ndarray = state.logits
+        return found
+
+    def retire(self, state: SequenceState) -> None:
+        """Let the state go."""
+
+    def embed_tokens(self, tokens: Many[int]) -> Rows:
+        return self.rows(np.array(tokens, np.int64))
+
+    def bits(self, value: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(value).view(np.uint8).reshape(len(value), -1)
+
+    def trim(self, cache: Sequence, surplus: int) -> bool:
+        """Forget the last rows: they are cut off by the next run."""
+        cache.length -= surplus
+        return True
+
+    def from_numpy(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+
+def _part(rows: Rows, start: int, end: int) -> dict[str, np.ndarray]:
+    """Return some of the rows of each input."""
+    return {name: each[start:end] for name, each in rows.items()}

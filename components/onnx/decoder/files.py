@@ -1,0 +1,119 @@
+"""The files of a published decoder, and its methods and sizes as they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from composer.core.call_signature import CallSignature
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import parse_port
+
+from .embedding import EmbeddingPorts, read_embedding
+from .model import TextModel, checkpoint_folder, read_model
+from .ports import EMBEDS, IDS, LAYERS, DecoderPorts, read_ports
+
+if TYPE_CHECKING:
+    from composer.formats import Headers, OnnxSignature
+
+MIXED = parse_port("T W @per_layer_mixed")
+NO_ROWS = (
+    "it takes input_ids alone, so that no row of speech or of a picture can be put into it: that "
+    "takes an export with inputs_embeds"
+)
+
+
+@dataclass(frozen=True)
+class DecoderFiles:
+    """The files of a published decoder, and what their headers say."""
+
+    signature: OnnxSignature
+    ports: DecoderPorts
+    model: TextModel
+    embed_signature: OnnxSignature | None
+    embedding: EmbeddingPorts | None
+
+    @property
+    def signatures(self) -> list[OnnxSignature]:
+        """Return those of all graphs."""
+        return [self.signature, *([self.embed_signature] if self.embed_signature else [])]
+
+
+def read_files(spec: Spec, headers: Headers) -> DecoderFiles:
+    """Read a component's headers; raise ComposerError with all that contradicts."""
+    assert spec.weights is not None
+    signature = headers.onnx(spec.weights)
+    ports = read_ports(signature)
+    model = read_model(spec, headers, ports)
+    if ports.takes_embeds != bool(spec.config.embed):
+        raise ComposerError(_embedding_problem(ports))
+    if not spec.config.embed:
+        return DecoderFiles(signature, ports, model, None, None)
+    file = checkpoint_folder(spec, headers)[0] / spec.config.embed
+    embed_signature = headers.onnx(file)
+    embedding = read_embedding(embed_signature, ports)
+    return DecoderFiles(signature, ports, model, embed_signature, embedding)
+
+
+def _embedding_problem(ports: DecoderPorts) -> Problem:
+    if ports.takes_embeds:
+        message = f"{ports.file} takes {EMBEDS}, and config.embed names no file that makes them"
+        hint = "name it, from the folder of tokenizer.json: embed: onnx/embed_tokens.onnx"
+    else:
+        message = f"{ports.file} takes {IDS}, and config.embed names a file that embeds them"
+        hint = "leave embed out"
+    return Problem("W283", message, hint=hint)
+
+
+def bind_sizes(found: DecoderFiles) -> dict[str, Bound]:
+    """Bind the sizes that the decoder's file states."""
+    vocabulary, file = found.model.vocabulary, found.ports.file
+    dims = {"V": Bound(vocabulary.rows, vocabulary.witness)}
+    for name, symbols in ((EMBEDS, "D"), (LAYERS, "LP")):
+        value = found.ports.inputs.get(name)
+        sizes = (value.dims or ())[2:] if value else ()
+        if len(sizes) == 1 and name == LAYERS:
+            symbols = "W"
+        for symbol, size in zip(symbols, sizes, strict=False):
+            if isinstance(size, int):
+                dims[symbol] = Bound(size, f"{file}: {name}")
+    return dims
+
+
+def _missing(ports: DecoderPorts) -> set[str]:
+    """Return the methods and ports that a decoder does not have."""
+    if not ports.takes_embeds:
+        return {"embed", "embeds", "per_layer"}
+    return {"prompt", *(() if LAYERS in ports.inputs else ("per_layer",))}
+
+
+def missing_reasons(ports: DecoderPorts) -> dict[str, str]:
+    """Say why a decoder lacks what others have."""
+    if not ports.takes_embeds:
+        return dict.fromkeys(_missing(ports), f"{ports.file}: {NO_ROWS}")
+    reasons = {"prompt": f"{ports.file}: it takes {EMBEDS}, as `embed` gives them"}
+    if LAYERS not in ports.inputs:
+        reasons["per_layer"] = f"{ports.file}: it has no input {LAYERS}"
+    return reasons
+
+
+def own_methods(
+    methods: Mapping[str, CallSignature], ports: DecoderPorts
+) -> dict[str, CallSignature]:
+    """Return the methods of a decoder with the inputs that it has, all of them required."""
+    missing, found = _missing(ports), {}
+    layers = ports.inputs.get(LAYERS)
+    mixed = layers is not None and len(layers.dims or ()) == 3
+    for name, signature in methods.items():
+        if name in missing:
+            continue
+        inputs = {port: each for port, each in signature.inputs.items() if port not in missing}
+        returns = signature.returns
+        if mixed and "per_layer" in inputs:
+            inputs["per_layer"] = (MIXED,)
+        if mixed and name == "per_layer":
+            returns = dict.fromkeys(returns, MIXED)
+        found[name] = replace(signature, inputs=inputs, returns=returns, optional=frozenset())
+    return found

@@ -1,0 +1,217 @@
+"""Export tiny decoders of transformers as they are published: ONNX graphs with their caches."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from transformers import DynamicCache
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+GROUP = 32  # numbers with one scale
+KINDS = ("key", "value")
+
+
+class Exported(torch.nn.Module):
+    """A model with the inputs of a published graph, in their order."""
+
+    def __init__(self, model, embeds=False, keep=False, mixed=False):
+        super().__init__()
+        self.model, self.embeds, self.keep = model, embeds, keep
+        self.config = model.config
+        self.config._attn_implementation = "eager"
+        width = getattr(self.config, "hidden_size_per_layer_input", 0) or 0
+        self.per_layer = (3 if mixed else 4) if embeds and width else 0
+        shared = getattr(self.config, "num_kv_shared_layers", 0) or 0
+        self.layers = range(self.config.num_hidden_layers - shared)
+
+    @property
+    def names(self):
+        first = ["inputs_embeds"] if self.embeds else ["input_ids"]
+        first += ["per_layer_inputs"] * bool(self.per_layer)
+        first += ["attention_mask", "position_ids"] + ["num_logits_to_keep"] * self.keep
+        return first + [f"past_key_values.{i}.{kind}" for i in self.layers for kind in KINDS]
+
+    @property
+    def outputs(self):
+        return ["logits", *(f"present.{i}.{kind}" for i in self.layers for kind in KINDS)]
+
+    def forward(self, *given):
+        named = dict(zip(self.names, given, strict=True))
+        cache = DynamicCache()
+        for i in self.layers:
+            pair = [named.pop(f"past_key_values.{i}.{kind}") for kind in KINDS]
+            cache.update(*pair, i)
+        keep = named.pop("num_logits_to_keep", None)
+        mask = named.pop("attention_mask")
+        total, count = mask.shape[1], named["position_ids"].shape[1]
+        behind = torch.arange(total - count, total)[:, None] - torch.arange(total)[None]
+        seen = (behind >= 0)[None] & mask[:, None].bool()
+        lowest = torch.finfo(self.model.dtype).min
+        masks = {}
+        for kind in (FULL, SLIDING):
+            if kind == SLIDING and getattr(self.config, "sliding_window", None):
+                seen = seen & (behind < self.config.sliding_window)[None]
+            masks[kind] = torch.where(seen, 0.0, lowest).to(self.model.dtype)[:, None]
+        typed = getattr(self.config, "layer_types", None)
+        own = vars(self.model.model)
+        if self.per_layer == 3:
+            own["project_per_layer_inputs"] = self._as_given
+        logits = self.model(
+            **named,
+            attention_mask=masks if typed else masks[FULL],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        own.pop("project_per_layer_inputs", None)
+        if keep is not None:
+            logits = logits[:, count - keep :]
+        kept = [
+            each for i in self.layers for each in (cache.layers[i].keys, cache.layers[i].values)
+        ]
+        return logits, *kept
+
+    def _as_given(self, embeds, rows):
+        shape = (self.config.num_hidden_layers, self.config.hidden_size_per_layer_input)
+        return rows.reshape(*rows.shape[:2], *shape)
+
+
+class Embedded(torch.nn.Module):
+    """What makes a decoder's inputs of ids; `mixed` ones with what is projected of embeddings."""
+
+    def __init__(self, model, per_layer=0):
+        super().__init__()
+        self.model, self.per_layer = model.model, per_layer
+
+    def forward(self, ids):
+        embeds = self.model.embed_tokens(ids)
+        if not self.per_layer:
+            return (embeds,)
+        rows = self.model.get_per_layer_inputs(ids, None)
+        if self.per_layer == 3:
+            rows = self.model.project_per_layer_inputs(embeds, rows).flatten(2)
+        return embeds, rows
+
+
+def export_decoder(model, path, past=3, **how):
+    """Write the decoder's graph, traced with a cache of some rows."""
+    made = Exported(model, **how)
+    config, dtype, length = model.config, model.dtype, 5
+    given = {
+        "input_ids": torch.arange(3, 3 + length)[None],
+        "inputs_embeds": torch.randn(1, length, config.hidden_size).to(dtype),
+        "attention_mask": torch.ones(1, past + length, dtype=torch.long),
+        "position_ids": torch.arange(past, past + length)[None],
+        "num_logits_to_keep": torch.tensor(2),
+    }
+    if made.per_layer:
+        sizes = (config.num_hidden_layers, config.hidden_size_per_layer_input)
+        rows = torch.randn(1, length, *sizes).to(dtype)
+        given["per_layer_inputs"] = rows.flatten(2) if made.per_layer == 3 else rows
+    for i in made.layers:
+        attn = model.model.layers[i].self_attn
+        heads = attn.k_proj.out_features // attn.head_dim
+        for kind in KINDS:
+            rows = torch.randn(1, heads, past, attn.head_dim).to(dtype)
+            given[f"past_key_values.{i}.{kind}"] = rows
+    axes = {"attention_mask": {0: "batch_size", 1: "total_sequence_length"}}
+    lengths = {"past": "past_sequence_length", "present": "total_sequence_length"}
+    for name in (*made.names, *made.outputs):
+        rows = lengths.get(name.partition("_key")[0].partition(".")[0])
+        if rows:
+            axes[name] = {0: "batch_size", 2: rows}
+        elif name not in ("num_logits_to_keep", "attention_mask"):
+            axes[name] = {0: "batch_size", 1: "sequence_length"}
+    if made.keep:
+        axes["logits"][1] = "num_logits"
+    return _export(made, [given[name] for name in made.names], path, made.names, made.outputs, axes)
+
+
+def export_embedding(model, path, per_layer=0):
+    """Write the graph that embeds ids."""
+    outputs = ["inputs_embeds", "per_layer_inputs"][: 2 if per_layer else 1]
+    axes = {name: {0: "batch_size", 1: "sequence_length"} for name in ("input_ids", *outputs)}
+    ids = torch.arange(3, 8)[None]
+    return _export(Embedded(model, per_layer), [ids], path, ["input_ids"], outputs, axes)
+
+
+def _export(module, given, path, names, outputs, axes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(), tuple(given), str(path), input_names=list(names),
+            output_names=list(outputs), dynamic_axes=axes, opset_version=18, dynamo=False,
+        )  # fmt: skip
+    return path
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A layer's weights of 4 bits [N, K], and their scales [N, K / GROUP]."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+    @property
+    def widened(self):
+        groups = (self.codes.astype(np.float32) - 8).reshape(*self.scales.shape, GROUP)
+        return (groups * self.scales[..., None]).reshape(self.codes.shape)
+
+
+def rounded_to_q4(model):
+    """Round each linear layer of a model to 4 bits; return their codes."""
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            weight = module.weight.detach().numpy()
+            groups = weight.reshape(len(weight), -1, GROUP)
+            scales = (np.abs(groups).max(-1) / 7).astype(np.float16).astype(np.float32)
+            codes = np.clip(np.round(groups / scales[..., None]), -8, 7) + 8
+            found.append(Codes(codes.reshape(weight.shape).astype(np.uint8), scales))
+            module.weight.data = torch.tensor(found[-1].widened)
+    return found
+
+
+def pack_q4(path, layers, target, accuracy_level=0):
+    """Write a graph whose products with widened codes are MatMulNBits, as q4 files have them."""
+    model = onnx.load(str(path))
+    stored = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    left = list(layers)
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in stored:
+            continue
+        weight = stored[node.input[1]].T
+        alike = [each for each in left if np.array_equal(each.widened.astype(weight.dtype), weight)]
+        if not alike:
+            continue
+        left.remove(alike[0])
+        packed = alike[0].codes[:, ::2] | alike[0].codes[:, 1::2] << 4
+        packed = packed.reshape(*alike[0].scales.shape, GROUP // 2)
+        names = [f"{node.output[0]}_codes", f"{node.output[0]}_scales"]
+        for name, array in zip(names, (packed, alike[0].scales.astype(weight.dtype)), strict=True):
+            model.graph.initializer.append(numpy_helper.from_array(array, name))
+        rows, columns = weight.shape
+        made = helper.make_node(
+            "MatMulNBits", [node.input[0], *names], list(node.output), domain="com.microsoft",
+            K=columns, N=rows, bits=4, block_size=GROUP, accuracy_level=accuracy_level,
+        )  # fmt: skip
+        node.CopyFrom(made)
+    assert not left
+    used = {name for node in model.graph.node for name in node.input}
+    for each in [each for each in model.graph.initializer if each.name not in used]:
+        model.graph.initializer.remove(each)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(target))
+    return target
+
+
+def edited(path, target, change):
+    """Write a graph that a function has changed."""
+    model = onnx.load(str(path))
+    change(model.graph)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(target))
+    return target
