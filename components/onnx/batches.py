@@ -12,7 +12,7 @@ from ..checkpoints.modules import Module
 from ..models.rotary import Rotary
 from .blocks import Symbol
 from .matmuls import MatmulMode, PackedMatmulBlocks
-from .weights import WeightsFile
+from .weights import WeightsLayout
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
@@ -39,7 +39,7 @@ class BatchedBlocks(PackedMatmulBlocks):
     """
 
     def __init__(
-        self, weights: WeightsFile, modules: Mapping[str, Module], rows: MatmulMode
+        self, weights: WeightsLayout, modules: Mapping[str, Module], rows: MatmulMode
     ) -> None:
         super().__init__(weights, modules, rows)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}

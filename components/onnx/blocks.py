@@ -10,7 +10,7 @@ import numpy as np
 
 from . import row_nodes
 from .proto import CONTRIB
-from .weights import WeightsFile
+from .weights import WeightsLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class OnnxBlocks:
     """
 
     def __init__(
-        self, weights: WeightsFile, names: Iterable[str], read: Callable[[str], np.ndarray]
+        self, weights: WeightsLayout, names: Iterable[str], read: Callable[[str], np.ndarray]
     ) -> None:
         self.weights = weights
         self.names = frozenset(names)

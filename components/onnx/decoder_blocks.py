@@ -8,11 +8,11 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
-from .head import CoarseHeadBounds, HeadForm, write_head_nodes
+from .head import HeadForm, write_head_nodes
 from .lora import OnnxAdapters
 from .matmuls import MatmulMode
 from .proto import CONTRIB, TYPES
-from .weights import WeightsFile
+from .weights import WeightsLayout
 
 STEP = 64
 
@@ -24,13 +24,14 @@ class OnnxDecoderBlocks(BatchedBlocks):
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
-    `hidden` are the chosen rows as the head takes them.
+    `hidden` are the chosen rows as the head takes them, `digit_group_size` is that of a head in
+    digits.
     The updates of `adapters` are inputs too.
     """
 
     def __init__(
         self,
-        weights: WeightsFile,
+        weights: WeightsLayout,
         found: ParsedDecoder,
         rows: MatmulMode,
         adapters: OnnxAdapters,
@@ -40,7 +41,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         self.adapters = adapters
         self.head = found.head
         self.head_form = head
-        self.head_rows: CoarseHeadBounds | None = None
+        self.digit_group_size: int | None = None
         self.hidden: Symbol | None = None
         self.caches: dict[int, Attention] = {}
 
@@ -55,8 +56,8 @@ class OnnxDecoderBlocks(BatchedBlocks):
             return x
         if size is None:
             return super().linear(x, name)
-        products, self.head_rows = write_head_nodes(self, x, self.head, size)
-        return products
+        self.digit_group_size = size
+        return write_head_nodes(self, x, self.head, size)
 
     def linears(self, x: Symbol, names: Sequence[str]) -> list[Symbol]:
         made = super().linears(x, names)

@@ -61,7 +61,7 @@ class OnnxGemma4(Component, name="onnx.gemma4"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"providers", "threads", "cache_gb"})
+    placement_keys = frozenset({"providers", "threads", "cache_gb", "prepared_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
     Config = ActivationPrecision
 

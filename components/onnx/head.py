@@ -8,9 +8,12 @@ logits alone, and for the largest the stored rows of those that may still be it.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -28,10 +31,11 @@ from .int8_planes import (
     write_sum_over_planes,
     write_unpadded_products,
 )
-from .weights import WeightsFile
+from .weights import WeightsFile, WeightsLayout
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
 ALL, SCORES, HIDDEN, REST = "all", "scores", "hidden", "rest"
+BOUNDS = "head.error", "head.norm", "head.step"
 
 
 class HeadForm(Enum):
@@ -55,10 +59,15 @@ class CoarseHeadBounds:
     step: np.ndarray
     groups: int
 
+    @classmethod
+    def read(cls, weights: WeightsLayout, folder: Path, module: Module, size: int) -> Self:
+        """Read what `write_head_nodes` wrote beside a head's digits."""
+        rows, width = module.shape
+        error, norm, step = (weights.read(folder, name, "float32", (rows,)) for name in BOUNDS)
+        return cls(error, norm, step, width // size)
 
-def write_head_nodes(
-    nn: OnnxBlocks, x: Symbol, module: Module, size: int
-) -> tuple[Symbol, CoarseHeadBounds]:
+
+def write_head_nodes(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> Symbol:
     """Multiply rows by a head: coarse products, or whole ones where the input `all` is true.
 
     The rows, what their first plane leaves out, and these products before anything else is made of
@@ -66,7 +75,7 @@ def write_head_nodes(
     """
     rows, width = module.shape
     scheme, short = Scheme(8, size, "affine"), Scheme(4, size, "affine")
-    names, found = _store(nn.weights, module, size)
+    names = _store(nn.weights, module, size)
     coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
     model = nn.weights.model
     model.add_input(ALL, "bool", [])
@@ -102,11 +111,11 @@ def write_head_nodes(
     ):
         model.node("Identity", [value.name], [name])
         model.add_output(name, "float32", ["R", length])
-    return Symbol("products", nn), found
+    return Symbol("products", nn)
 
 
-def _store(weights: WeightsFile, module: Module, size: int) -> tuple[list[str], CoarseHeadBounds]:
-    """Write bytes and steps down, piece by piece; return their names, and what bounds the rows."""
+def _store(weights: WeightsLayout, module: Module, size: int) -> list[str]:
+    """Write bytes and steps, piece by piece, and what bounds the rows; return the first's names."""
     rows, width = module.shape
     groups = width // size
     forms = {
@@ -118,7 +127,21 @@ def _store(weights: WeightsFile, module: Module, size: int) -> tuple[list[str], 
         "finest_steps": ("float32", (rows * groups,)),
     }
     starts = {name: weights.reserve(f"head.{name}", *form) for name, form in forms.items()}
-    error, norm, largest_step = np.empty((3, rows), np.float32)
+    bounds = [weights.place(name, "float32", (rows,)) for name in BOUNDS]
+    if isinstance(weights, WeightsFile):
+        _write_rows(weights, module, size, starts, bounds)
+    return [f"head.{name}" for name in forms]
+
+
+def _write_rows(
+    weights: WeightsFile,
+    module: Module,
+    size: int,
+    starts: Mapping[str, int],
+    bounds: Sequence[int],
+) -> None:
+    """Write the digits of all rows, and what bounds them, each to its place."""
+    rows, width = module.shape
     reader = RowReader()
 
     def write(start: int) -> None:
@@ -131,8 +154,8 @@ def _store(weights: WeightsFile, module: Module, size: int) -> tuple[list[str], 
         for name, at in starts.items():
             piece: np.ndarray = getattr(part, name)
             weights.put(at + start * (piece.nbytes // len(piece)), piece)
-        error[start:end], norm[start:end] = part.error, part.norm
-        largest_step[start:end] = part.steps.max(-1)
+        for at, found in zip(bounds, (part.error, part.norm, part.steps.max(-1)), strict=True):
+            weights.put(at + 4 * start, found.astype(np.float32))
 
     step = max(AT_ONCE // width, 1)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -140,4 +163,3 @@ def _store(weights: WeightsFile, module: Module, size: int) -> tuple[list[str], 
             pass
     for file in reader.files.values():
         file.require_unchanged()
-    return [f"head.{name}" for name in forms], CoarseHeadBounds(error, norm, largest_step, groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from composer.core.telemetry import disable_library_telemetry
@@ -42,6 +43,20 @@ def session_options(threads: int | None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
+
+
+def save_prepared(options: Any, path: Path) -> None:
+    """Let a session write its optimized graph, and beside it its weights as its kernels want them.
+
+    They are for this processor and this version of the library alone.
+    """
+    options.optimized_model_filepath = str(path)
+    for key, value in (
+        ("optimized_model_external_initializers_file_name", f"{path.stem}.bin"),
+        ("optimized_model_external_initializers_min_size_in_bytes", "1024"),
+        ("save_external_prepacked_constant_initializers", "1"),
+    ):
+        options.add_session_config_entry(f"session.{key}", value)
 
 
 def run_options() -> Any:

@@ -20,7 +20,7 @@ from .int8_planes import (
     write_sum_over_planes,
     write_unpadded_products,
 )
-from .weights import WeightsFile
+from .weights import WeightsLayout
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
 
@@ -41,7 +41,7 @@ class PackedMatmulBlocks(OnnxBlocks):
     """Blocks over modules that are packed, or are not."""
 
     def __init__(
-        self, weights: WeightsFile, modules: Mapping[str, Module], rows: MatmulMode
+        self, weights: WeightsLayout, modules: Mapping[str, Module], rows: MatmulMode
     ) -> None:
         names = []
         for path, module in modules.items():

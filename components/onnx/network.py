@@ -16,7 +16,7 @@ from ..models.network import Network, WatchedFunction
 from .blocks import OnnxBlocks, Symbol
 from .lm.session import DecoderSession, open_sessions
 from .matmuls import MatmulMode, PackedMatmulBlocks
-from .weights import WeightsFile
+from .weights import WeightsLayout
 
 OUTPUT = "rows"
 
@@ -27,7 +27,7 @@ class NetworkBlocks(PackedMatmulBlocks):
     `seen` are the Linears of some names, in the order in which they are run, with their inputs.
     """
 
-    def __init__(self, weights: WeightsFile, network: Network, watched: Collection[str]) -> None:
+    def __init__(self, weights: WeightsLayout, network: Network, watched: Collection[str]) -> None:
         super().__init__(weights, network.packed, MatmulMode.FLOAT32)
         self.watched = watched
         self.seen: list[tuple[str, Symbol]] = []
@@ -70,7 +70,7 @@ class OnnxNetwork(WatchedFunction):
             finally:
                 self.session, self.seen = session, []
 
-    def _build(self, weights: WeightsFile) -> None:
+    def _build(self, weights: WeightsLayout) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""
         blocks = NetworkBlocks(weights, self.network, self.watched.keys())
         for name, dims in self.network.inputs.items():

@@ -58,6 +58,15 @@ def check_digests(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
+def locked_digest(checked: Checked, name: str) -> str:
+    """Return one digest of all files that a component reads, as they are locked."""
+    digests = []
+    for _, location, entry in _entries(checked, [name]):
+        assert entry, location
+        digests.append(f"{location.inside} {entry.sha256}")
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
 def licence_problems(checked: Checked, ask: bool = False) -> list[Problem]:
     """Return a problem for each repository whose card states another licence than the lock.
 

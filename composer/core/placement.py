@@ -43,6 +43,14 @@ CACHE = PlacementKey(
 )
 
 
+PREPARED = PlacementKey(
+    "prepared_gb",
+    Annotated[float, Field(ge=0, le=100_000)],
+    "Disk that weights prepared from locked bundles may take together, in GB; 0 keeps none.",
+    lambda size: f"prepared weights of at most {size:g} GB",
+)
+
+
 @dataclass(frozen=True, init=False)
 class Placement:
     """How a component is placed; a key that is not given leaves the choice to its backend.

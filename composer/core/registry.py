@@ -15,7 +15,7 @@ from composer.core.extensions import (
 )
 from composer.core.family import Family
 from composer.core.operator import Operator
-from composer.core.placement import CACHE, HOST, TABLES, PlacementKey
+from composer.core.placement import CACHE, HOST, PREPARED, TABLES, PlacementKey
 from composer.core.suggest import with_nearest
 
 COMPONENTS = "composer.components"
@@ -169,7 +169,7 @@ def placement_keys() -> dict[str, PlacementKey]:
     """
     found: dict[str, PlacementKey] = {}
     keys = [key for each in working_backends() for key in each.placement]
-    for key in (*keys, TABLES, CACHE):
+    for key in (*keys, TABLES, CACHE, PREPARED):
         found[key.name] = _joined(found.get(key.name, key), key)
     return found
 

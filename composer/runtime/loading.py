@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from composer.checker import recheck
-from composer.checker.lock_differences import has_trusted_lock, licence_problems
+from composer.checker.lock_differences import has_trusted_lock, licence_problems, locked_digest
 from composer.core.child_process import end_children
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
@@ -16,14 +16,15 @@ from composer.core.isolation import isolation
 from composer.core.location import Location
 from composer.core.machine import LOADING, require_address_space
 from composer.core.native_failures import describe_error, is_failure
-from composer.core.placement import TABLES
+from composer.core.placement import PREPARED, TABLES, Placement
+from composer.core.prepared_files import PreparedFiles, keep_prepared_files
 from composer.core.problems import Problems
 from composer.core.suggest import listed
 from composer.core.unknown_names import unknown_name_problems
 from composer.graph.files import required_files
 from composer.runtime.sandbox import load_in_sandbox, remember_loaded
 from composer.runtime.worker import BackendWorker
-from composer.sources.hub import download_files
+from composer.sources.hub import download_files, settings
 from composer.sources.shipped import shipped_folder
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from composer.runtime.profile import Profile
 
 ROUNDS = 3
+ROOM = 20.0  # GB of disk for prepared files, where the user says nothing
 
 
 def load_components(
@@ -80,7 +82,10 @@ def load_component(
     placement = profile.placement(name, known.cls.placement_keys)
     require_local_files(checked, [name])
     try:
-        with isolation(isolated and not _ships(known.spec.weights or known.spec.files)):
+        with (
+            isolation(isolated and not _ships(known.spec.weights or known.spec.files)),
+            keep_prepared_files(_prepared_files(checked, name, placement)),
+        ):
             component = worker(known.cls.backend).call(
                 known.cls.load, known.spec, known.facts, placement
             )
@@ -96,6 +101,16 @@ def load_component(
         message = f"{name} ({known.cls.name}) did not load: {what}"
         raise ComposerError(Problem("R504", message, place)) from error
     return component, time.perf_counter() - began
+
+
+def _prepared_files(checked: Checked, name: str, placement: Placement) -> PreparedFiles | None:
+    """Return where a component keeps what it prepares from files that the user has locked."""
+    known, room = checked.components[name], placement.get(PREPARED.name)
+    if room is None:
+        room = ROOM
+    if not (room and PREPARED.name in known.cls.placement_keys and has_trusted_lock(checked)):
+        return None
+    return PreparedFiles(settings.prepared_folder(), locked_digest(checked, name), int(room * 1e9))
 
 
 def check_memory_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:

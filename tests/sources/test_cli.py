@@ -5,7 +5,8 @@ import json
 import pytest
 
 from composer.cli import main
-from composer.sources.hub import cache_listing
+from composer.core.prepared_files import PreparedFiles
+from composer.sources.hub import cache_listing, settings
 from mirror import Fault
 from tests.hostile.making import STACK
 from tests.sources.test_probe import BUNDLE, WithWeights, with_weights
@@ -137,6 +138,20 @@ def test_the_cache(hub, hub_home, cli):
     code, _, err = cli("cache", "--remove", "bob/othre")
     assert code == 3
     assert err == "S458 hf:bob/othre is not in the cache\n    hint: did you mean 'bob/other'?\n"
+
+
+def test_prepared_weights_in_the_cache(hub_home, cli):
+    store = PreparedFiles(settings.prepared_folder(), "source", 10**6)
+    store.folder.mkdir(parents=True)
+    with store.make("a") as made:
+        (made / "weights.bin").write_bytes(bytes(2000))
+    listed = f"{store.folder}: 1 decoder prepared from locked bundles, 2 kB"
+    assert cli("cache")[1].splitlines()[-1] == listed
+    found = {"folder": str(store.folder), "decoders": 1, "bytes": 2000}
+    assert json.loads(cli("cache", "--json")[1])["prepared"] == found
+    assert cli("cache", "--remove", "prepared") == (0, "prepared weights: removed, 2 kB\n", "")
+    assert not store.folder.exists()
+    assert len(cli("cache")[1].splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "show", "pull"])

@@ -18,7 +18,7 @@ from ..lora import OnnxAdapters
 from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
 from .greedy import CoarseScores, ExactGreedyHead
-from .session import open_sessions
+from .prepared import open_decoder
 
 CHUNK = 512
 MANY = 16  # rows from which on unpacked weights are faster than planes
@@ -46,7 +46,7 @@ class OnnxDecoder:
         self.adapters = adapters or OnnxAdapters(found, {})
         graphs = DecoderGraphs(found, self.adapters)
         where = str(found.checkpoint.location)
-        self.sessions = open_sessions(where, found.nbytes, graphs.build, placement)
+        self.sessions = open_decoder(where, found.nbytes, graphs, placement)
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk

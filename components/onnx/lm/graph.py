@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ...models.attention import Attention
 from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
@@ -10,7 +12,7 @@ from ..decoder_blocks import OnnxDecoderBlocks
 from ..head import HIDDEN, CoarseHeadBounds, HeadForm
 from ..lora import OnnxAdapters
 from ..matmuls import MatmulMode
-from ..weights import WeightsFile
+from ..weights import WeightsLayout
 from .int8_exactness import int8_planes_are_exact
 
 
@@ -20,7 +22,7 @@ class DecoderGraphs:
     The first graph gives chosen rows as the head takes them, and logits where there is a head.
     Where packed weights are multiplied exactly, a second one reads many rows at a time and gives
     none. Once they are built, `rotaries` are those of their inputs, `caches` the layers that
-    remember, and `head_rows` what bounds a head in digits.
+    remember, and `head_rows`, once it is read, what bounds a head in digits.
     """
 
     def __init__(self, found: ParsedDecoder, adapters: OnnxAdapters) -> None:
@@ -28,9 +30,10 @@ class DecoderGraphs:
         self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
+        self.digit_group_size: int | None = None
         self.head_rows: CoarseHeadBounds | None = None
 
-    def build(self, weights: WeightsFile) -> None:
+    def build(self, weights: WeightsLayout) -> None:
         """Write the nodes and the weights, layer after layer."""
         found = self.found
         table = found.checkpoint.table
@@ -49,15 +52,22 @@ class DecoderGraphs:
         if found.headed:
             weights.model.node("Identity", [logits.name], ["logits"])
             weights.model.add_output("logits", "float32", ["R", table.rows])
-        if blocks.hidden and not blocks.head_rows:
+        if blocks.hidden and not blocks.digit_group_size:
             weights.model.node("Identity", [blocks.hidden.name], [HIDDEN])
             weights.model.add_output(HIDDEN, "float32", ["R", table.width])
         if rows is MatmulMode.PLANES:
             weights.begin()
             self._write(weights, MatmulMode.FLOAT32, HeadForm.LEFT_OUT)
 
+    def read_back(self, weights: WeightsLayout, folder: Path) -> None:
+        """Read from the data file what is wanted of it beside the graphs."""
+        if self.digit_group_size:
+            self.head_rows = CoarseHeadBounds.read(
+                weights, folder, self.found.head, self.digit_group_size
+            )
+
     def _write(
-        self, weights: WeightsFile, rows: MatmulMode, head: HeadForm
+        self, weights: WeightsLayout, rows: MatmulMode, head: HeadForm
     ) -> tuple[OnnxDecoderBlocks, Symbol]:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
@@ -69,7 +79,7 @@ class DecoderGraphs:
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches
-        self.head_rows = blocks.head_rows or self.head_rows
+        self.digit_group_size = blocks.digit_group_size or self.digit_group_size
         for file in blocks.reader.files.values():
             file.require_unchanged()
         return blocks, logits

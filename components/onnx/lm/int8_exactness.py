@@ -12,7 +12,7 @@ from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
 from ..int8_planes import write_int8_matmul, write_planes, write_sum_over_planes
-from ..weights import WeightsFile
+from ..weights import WeightsLayout
 from .session import open_sessions
 
 NEAR = 2e-6  # of the largest number, as products in float32 are; two planes are at 5e-5
@@ -34,7 +34,7 @@ def int8_plane_error(bits: int) -> float:
     x = rng.standard_normal((ROWS, width)) * np.exp(2 * rng.standard_normal(width))
     x = x.astype(np.float32)
 
-    def build(weights: WeightsFile) -> None:
+    def build(weights: WeightsLayout) -> None:
         nn = OnnxBlocks(weights, (), lambda name: np.zeros(0))
         stored = codes[:, 0::2] | codes[:, 1::2] << 4 if bits == 4 else codes
         shape = (OUTPUTS, GROUPS, prod(stored.shape) // OUTPUTS // GROUPS)

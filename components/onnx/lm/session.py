@@ -11,7 +11,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
-from ..library import onnxruntime, run_options, session_options
+from ..library import onnxruntime, run_options, save_prepared, session_options
 from ..memory import release_memory_after_load
 from ..session import CPU, short_error_text
 from ..weights import WeightsFile, private_weights
@@ -29,9 +29,16 @@ def open_sessions(
 ) -> list[DecoderSession]:
     """Open the models that are written down by `build`; their files are removed.
 
-    The weights of the first are packed for its kernels; with `keep_packed` none of them is unpacked
-    for good. The others, for many rows, leave theirs in the file, which is mapped.
+    With `keep_packed` no weight is unpacked for good.
     """
+    require_kernels(where, placement)
+    with private_weights(nbytes) as weights:
+        build(weights)
+        return open_models(where, weights.close(), placement, keep_packed)
+
+
+def require_kernels(where: str, placement: Placement) -> None:
+    """Raise R531 for an execution provider that has no kernels for what is written here."""
     for name in placement.get("providers") or (CPU,):
         if name != CPU:
             _raise_problem(
@@ -40,25 +47,55 @@ def open_sessions(
                 f"onnx.lm has no kernels for the execution provider {name}",
                 hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
             )
-    threads = placement.get("threads")
-    with private_weights(nbytes) as weights:
-        build(weights)
-        first, *others = weights.close()
-        opened = [_open(where, first, threads, keep_packed)]
-        for path in others:
-            opened.append(_open(where, path, threads, True, "session.disable_prepacking"))
+
+
+def open_models(
+    where: str,
+    paths: Sequence[Path],
+    placement: Placement,
+    keep_packed: bool = False,
+    prepared: Path | None = None,
+) -> list[DecoderSession]:
+    """Open models over one data file.
+
+    The weights of the first are packed for its kernels, and with `prepared` written there as well,
+    with the graph that they are for. The others, for many rows, leave theirs in the file, which is
+    mapped.
+    """
+    threads, first = placement.get("threads"), paths[0]
+    options = session_options(threads)
+    if prepared:
+        save_prepared(options, prepared)
+    disabled = _keep_packed(options) if keep_packed else ()
+    return [
+        DecoderSession(where, first, options, disabled),
+        *open_for_many_rows(where, paths[1:], placement),
+    ]
+
+
+def open_for_many_rows(
+    where: str, paths: Sequence[Path], placement: Placement
+) -> list[DecoderSession]:
+    """Open models whose weights stay in their file."""
+    opened = []
+    for path in paths:
+        options = session_options(placement.get("threads"))
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        opened.append(DecoderSession(where, path, options, _keep_packed(options)))
     return opened
 
 
-def _open(
-    where: str, path: Path, threads: int | None, keep_packed: bool, *keys: str
-) -> DecoderSession:
-    options = session_options(threads)
-    if not keep_packed:
-        return DecoderSession(where, path, options)
-    for key in ("session.disable_quant_qdq", *keys):
-        options.add_session_config_entry(key, "1")
-    return DecoderSession(where, path, options, ["ConstantFolding"])
+def _keep_packed(options: Any) -> list[str]:
+    """Unpack no weight for good, and return the optimizers that would."""
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return ["ConstantFolding"]
+
+
+def open_prepared(where: str, path: Path, placement: Placement) -> DecoderSession:
+    """Open a model that was saved as it is prepared: its weights are mapped."""
+    options = session_options(placement.get("threads"))
+    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    return DecoderSession(where, path, options)
 
 
 class DecoderSession:

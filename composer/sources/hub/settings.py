@@ -40,6 +40,11 @@ def notes_folder() -> Path:
     return (_path("HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE") or _home() / "assets") / NAME
 
 
+def prepared_folder() -> Path:
+    """Return the folder of weights that were prepared for this machine from locked bundles."""
+    return notes_folder() / "prepared"
+
+
 def folder_name(repo: str) -> str:
     """Return the name of a repository's folder in the cache."""
     return f"models--{repo.replace('/', '--')}"
