@@ -1,4 +1,7 @@
-"""Write a checkpoint of Qwen3 or Gemma-4 as GGUF: `python -m benchmarks.peers.gguf FOLDER FILE`."""
+"""Write a checkpoint of Qwen3 or Gemma-4 as GGUF, in float32 or packed.
+
+`python -m benchmarks.peers.gguf FOLDER FILE [q4_0|q8_0]`; packed ones have q8_0 embeddings.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ NO_ROTATION = (
 )
 
 
-def write_gguf(folder: Path, path: Path) -> None:
-    """Write the text decoder in the same float32.
+def write_gguf(folder: Path, path: Path, packed: str | None = None) -> None:
+    """Write the text decoder in the same float32, or its matrices packed.
 
     A prompt can be ids, but answers are text: token 5 is `t5`.
     """
@@ -40,7 +43,8 @@ def write_gguf(folder: Path, path: Path) -> None:
             renamed = names.get_name(plain)
             if renamed is None:
                 raise ValueError(f"GGUF has no name for {name}")
-            writer.add_tensor_info(f"{renamed}.weight", *_describe_tensor(file.get_slice(name)))
+            described = _describe_tensor(file.get_slice(name), _type_of(renamed, packed))
+            writer.add_tensor_info(f"{renamed}.weight", *described)
         if kind == "gemma4":
             rope_factors = _rope_factors(config)
             writer.add_tensor_info(
@@ -50,20 +54,38 @@ def write_gguf(folder: Path, path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for name in text:
-            writer.write_tensor_data(file.get_tensor(name))
+            renamed = names.get_name(name.replace("language_model.", "").removesuffix(".weight"))
+            tensor, kind = file.get_tensor(name), _type_of(renamed, packed)
+            if kind is not None and tensor.ndim == 2:
+                tensor = gguf.quants.quantize(tensor, kind)
+            writer.write_tensor_data(tensor)
         if kind == "gemma4":
             writer.write_tensor_data(rope_factors)
     writer.close()
 
 
-def _describe_tensor(tensor: Any) -> tuple[list[int], Any, int]:
-    """Return a tensor's shape, dtype and size from the header."""
+def _type_of(name: str, packed: str | None) -> Any:
+    """Return what a matrix is packed as."""
+    import gguf
+
+    if packed is None:
+        return None
+    form = "q8_0" if name == "token_embd" else packed
+    return gguf.GGMLQuantizationType[form.upper()]
+
+
+def _describe_tensor(tensor: Any, packed: Any) -> tuple[Any, ...]:
+    """Return a tensor's shape, dtype and size from the header, and what it is packed as."""
+    import gguf
     import numpy as np
 
     shape = tensor.get_shape()
     if tensor.get_dtype() != "F32":
         raise ValueError(f"it is of {tensor.get_dtype()}, not of F32")
-    return shape, np.dtype(np.float32), 4 * int(np.prod(shape))
+    if packed is None or len(shape) != 2:
+        return shape, np.dtype(np.float32), 4 * int(np.prod(shape))
+    shape = list(gguf.quant_shape_to_byte_shape(shape, packed))
+    return shape, np.dtype(np.uint8), int(np.prod(shape)), packed
 
 
 def _add_vocabulary(writer: Any, config: dict[str, Any]) -> None:
@@ -120,4 +142,4 @@ def _rope_factors(config: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    write_gguf(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_gguf(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -106,15 +106,19 @@ def compare_peer(
         with start_peer(name) as peer:
             actual = answer(peer, model, request)
             if actual != expected:
-                pairs = enumerate(zip(actual, expected, strict=False))
-                short = min(len(actual), len(expected))
-                same = next((at for at, (one, two) in pairs if one != two), short)
+                same = count_same(actual, expected)
                 raise Refused(f"other ids after {same} of {len(expected)}: not timed")
-            ways = {it.name: _timed_run(it, request, expected) for it in (ours, peer)}
+            ways = {it.name: timed_run(it, request, expected) for it in (ours, peer)}
             print(table(in_turns(ways, turns), OURS))
             print(describe(peer), flush=True)
     except Refused as why:
         print(f"   {name}: {why}", flush=True)
+
+
+def count_same(one: list[int], other: list[int]) -> int:
+    """Return how many ids two answers begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def start_peer(name: str) -> Peer:
@@ -151,7 +155,9 @@ def describe(peer: Peer) -> str:
     return f"   {peer.name}: {versions}{peak}"
 
 
-def _timed_run(peer: Peer, request: Mapping[str, Any], expected: list[int]) -> Callable[[], None]:
+def timed_run(peer: Peer, request: Mapping[str, Any], expected: list[int]) -> Callable[[], None]:
+    """Return a run that raises Refused where the ids are other ones."""
+
     def run() -> None:
         if peer.run(**request) != expected:
             raise Refused(f"{peer.name} gave other ids at another time")

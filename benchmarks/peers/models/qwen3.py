@@ -7,7 +7,14 @@ from pathlib import Path
 from benchmarks.peers.models.model import CONTINUE, Model, add_tokenizer
 from benchmarks.weights import SMALL, Sizes, write_decoder, write_tokenizer
 
-CPU = "variants: {cpu: {components: {decoder: {use: onnx.lm}}}}\n"
+VARIANTS = """\
+variants:
+  cpu: {components: {decoder: {use: onnx.lm}}}
+  packed: {components: {decoder: {use: onnx.lm, weights: repo/weights.gguf}}}
+  packed_int8:
+    components:
+      decoder: {use: onnx.lm, weights: repo/weights.gguf, config: {activations: int8}}
+"""
 REAL = Sizes(0, 0, 28, 1024, 3072, 16, 8, 128, 151_936, None)
 
 
@@ -17,7 +24,7 @@ def qwen3(folder: Path, real: bool = False, sizes: Sizes | None = None) -> Model
     shape = "Qwen3-0.6B's shape, 2.4 GB" if real else f"{sizes.layers} layers of {sizes.width}"
     write_decoder(folder / "weights", sizes)
     write_tokenizer(folder / "tokenizer", sizes.vocabulary)
-    manifest = CONTINUE.format(name="qwen3", use="mlx.lm", more="", side="", variants=CPU)
+    manifest = CONTINUE.format(name="qwen3", use="mlx.lm", more="", side="", variants=VARIANTS)
     (folder / "bundle.yaml").write_text(manifest)
     add_tokenizer(folder)
     return Model(shape, folder, "default", folder / "weights", (sizes.vocabulary - 1,))

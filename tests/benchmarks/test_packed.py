@@ -1,0 +1,46 @@
+"""The packed GGUF file of the benchmark is what composer and llama.cpp both read."""
+
+import shutil
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import composer
+from benchmarks import packed
+from benchmarks.peers.gguf import write_gguf
+from benchmarks.peers.models import qwen3
+
+
+def ids_of(folder: Path, variant: str) -> list[int]:
+    ids = np.random.default_rng(0).integers(2, 256, 40)
+    with composer.load(folder, variant=variant) as bundle:
+        result = bundle.run(ids=ids, options={"answer": {"max_tokens": 8}})
+    found: list[int] = result.outputs["ids"].tolist()
+    return found
+
+
+@pytest.mark.parametrize("form", ["q4_0", "q8_0"])
+def test_composer_has_the_ids_of_the_dequantized_weights(form: str, tmp_path: Path) -> None:
+    model = qwen3(tmp_path / "packed")
+    write_gguf(model.checkpoint, model.checkpoint.with_suffix(".gguf"), form)
+    stored = {}
+    for tensor in gguf.GGUFReader(model.checkpoint.with_suffix(".gguf")).tensors:
+        stored[tensor.name] = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    shutil.copytree(model.bundle, tmp_path / "plain")
+    file = tmp_path / "plain/weights/model.safetensors"
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, 4)
+    plain = load_file(file)
+    for name, before in plain.items():
+        renamed = names.get_name(name.removesuffix(".weight"))
+        plain[name] = np.ascontiguousarray(stored[f"{renamed}.weight"].reshape(before.shape))
+        assert (plain[name] != before).any() == (before.ndim == 2)
+    save_file(plain, file, metadata={"format": "mlx"})
+    assert ids_of(model.bundle, "packed") == ids_of(tmp_path / "plain", "cpu")
+
+
+def test_a_further_token_is_what_a_prompt_is_not() -> None:
+    spent = {"a": [3.0, 5.0], "a, prompt": [1.0, 1.0]}
+    assert packed.further_tokens(spent, "a", 4) == [0.5, 1.0]
