@@ -2,7 +2,7 @@
 
 A prompt and its first token are timed apart from each further token. llama.cpp rounds what it
 multiplies packed weights by to 8 bits, as composer does with `activations: int8` alone: how many
-ids are the same is told, and each repeats its own.
+ids are the same is printed, and each repeats its own.
 """
 
 from __future__ import annotations
