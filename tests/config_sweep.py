@@ -249,7 +249,11 @@ def build(case: Case) -> Any:
     """Return the model of transformers, its norms not all ones."""
     config = CONFIG_MAPPING[case.kind](**settings(case.kind, case.change))
     torch.manual_seed(0)
-    model = made(config).eval()
+    return stirred(made(config).eval())
+
+
+def stirred(model: Any) -> Any:
+    """Change a model's norms, which are all ones, and what is zero throughout."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for value in model.parameters():

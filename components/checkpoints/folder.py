@@ -9,48 +9,64 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
+from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.safetensors import TensorIndex
 
+from .embedding_table import TABLE
 from .gguf.decoder_file import read_decoder_file
 from .layout import count_are
+from .part_names import HEADS, WHOLE, PartNames, find_part_names, part_prefix
 
 if TYPE_CHECKING:
     from composer.formats import Headers
 
 PREFIX = (
     "The decoder is a part of a larger checkpoint: its tensors are those whose names begin with "
-    "this, and its config is the nested one (text_config and the like). Tensors of an encoder "
+    "this, with a head that is stored beside them, and its config is the nested one (text_config "
+    "and the like). Tensors of an encoder "
     "whose config stands beside that one are another component's."
 )
 HEAD = (
     "false leaves the head out: it has no use for the vocabulary, as where it names times. Then "
     "there are `embed` and `hidden` alone, and `lm_head` is another component's."
 )
-HEADS = ("lm_head.", "score.")
 THINKER = "thinker_config"
 NESTED = (THINKER, "text_config", "llm_config", "language_config")
 TOWERS = {
     "audio_config": ("audio_tower.", "multi_modal_projector."),
     "vision_config": ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector."),
 }
-SHARED = ("quantization", "quantization_config", "eos_token_id", "tie_word_embeddings")
+TIED = "tie_word_embeddings"
+SHARED = ("quantization", "quantization_config", "eos_token_id", TIED)
+# Text models that are those of another name, where one position stands for the three axes.
+TEXT_KINDS = {"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen3_vl_text": "qwen3"}
 
 
 @dataclass(frozen=True)
 class CheckpointFolder:
     """A folder's config and tensors, or those of one part of it; a GGUF file has both.
 
-    `keys` lead to the part's config inside config.json, `prefix` to its tensors; the names in
-    `tensors` come without it. `left_out` are the stored names of the other parts' tensors.
+    `keys` lead to the part's config inside config.json. `tensors` have the decoder's own names, of
+    which `names` are the stored ones. `left_out` are the stored names of the other parts' tensors.
     """
 
     location: Location
     config: dict[str, Any]
     tensors: TensorIndex
     keys: tuple[str, ...] = ()
-    prefix: str = ""
+    names: PartNames = WHOLE
     left_out: tuple[str, ...] = ()
+
+    def without_towers(self) -> CheckpointFolder:
+        """Leave out the encoders that a whole checkpoint has beside its language model."""
+        _, keys = _nested(self.config)
+        towers = _towers(self.config, keys)
+        towers += tuple(f"model.{name}" for name in towers)
+        kept = {name: each for name, each in self.tensors.items() if not name.startswith(towers)}
+        left_out = (*self.left_out, *(name for name in self.tensors if name not in kept))
+        index = TensorIndex(kept, self.tensors.metadata, self.tensors.files)
+        return replace(self, tensors=index, left_out=left_out)
 
     def notes(self) -> Iterator[Problem]:
         """Count the tensors that the checkpoint stores and this part does not read."""
@@ -96,6 +112,16 @@ def open_folder(
     return found if head else _without_head(found)
 
 
+def prefix_hint(whole: CheckpointFolder) -> str | None:
+    """Say how the language model inside a larger checkpoint is named, None where there is none."""
+    inner, keys = _nested(whole.config)
+    tables = [name for name in whole.tensors if f".{name}".endswith(f".{TABLE}")]
+    if whole.keys or not keys or len(tables) != 1:
+        return None
+    kind = show(str(inner.get("model_type")))
+    return f"its language model, {kind}, is named by config: {{prefix: {part_prefix(tables[0])}}}"
+
+
 def _open(weights: Location, headers: Headers, prefix: str) -> CheckpointFolder:
     if weights.inside.endswith(GGUF):
         return CheckpointFolder(weights, *read_decoder_file(weights, headers))
@@ -121,10 +147,12 @@ def _open(weights: Location, headers: Headers, prefix: str) -> CheckpointFolder:
 
 
 def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
+    names = find_part_names(prefix, whole.tensors)
     tensors = {}
-    for name, tensor in whole.tensors.items():
-        if name.startswith(prefix):
-            tensors[name.removeprefix(prefix)] = replace(tensor, name=name.removeprefix(prefix))
+    for stored, tensor in whole.tensors.items():
+        own = names.own(stored)
+        if own is not None:
+            tensors[own] = replace(tensor, name=own)
     if not tensors:
         beginnings: dict[str, None] = {}
         for name in whole.tensors:
@@ -140,21 +168,35 @@ def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
     config, keys = _nested(whole.config)
     others = _towers(whole.config, keys)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
-    own = {prefix + name for name in tensors}
-    left_out = tuple(name for name in whole.tensors if name not in own)
-    index = TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files)
-    shared = {key: whole.config[key] for key in SHARED if key in whole.config}
-    table = shared.get("quantization")
-    if isinstance(table, dict):
-        shared["quantization"] = _of_part(table, prefix)
+    stored_names = set(map(names.stored, tensors))
+    left_out = tuple(name for name in whole.tensors if name not in stored_names)
     return replace(
         whole,
-        config=shared | config,
-        tensors=index,
+        config=_config_of_part(whole.config, config, names),
+        tensors=TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files),
         keys=keys,
-        prefix=prefix,
+        names=names,
         left_out=left_out,
     )
+
+
+def _config_of_part(
+    whole: Mapping[str, Any], inner: Mapping[str, Any], names: PartNames
+) -> dict[str, Any]:
+    """Return the language model's config with what the whole checkpoint's says of it.
+
+    Where the two differ over the head, its tensors decide, as in transformers.
+    """
+    config = {key: whole[key] for key in SHARED if key in whole} | dict(inner)
+    if {whole.get(TIED), inner.get(TIED)} == {True, False}:
+        del config[TIED]
+    table = config.get("quantization")
+    if isinstance(table, dict) and "quantization" not in inner:
+        config["quantization"] = _of_part(table, names)
+    kind = config.get("model_type")
+    if isinstance(kind, str):
+        config["model_type"] = TEXT_KINDS.get(kind, kind)
+    return config
 
 
 def _without_head(whole: CheckpointFolder) -> CheckpointFolder:
@@ -198,10 +240,11 @@ def _part_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _of_part(table: Mapping[str, Any], names: PartNames) -> dict[str, Any]:
     """Keep a quantization's settings and the modules of the part, by their own names."""
     found: dict[str, Any] = {}
     for key, value in table.items():
-        if "." not in key or key.startswith(prefix):
-            found[key.removeprefix(prefix)] = value
+        own = names.own(key) if "." in key else key
+        if own is not None:
+            found[own] = value
     return found

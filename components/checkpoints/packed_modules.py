@@ -10,6 +10,7 @@ from composer.formats.packing import ModuleToPack, Pack, Packing
 from composer.formats.quantization import Scheme
 
 from .head_copy import HEAD
+from .part_names import PartNames
 from .weight_groups import weight_groups
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def packing_of(
     weights: Location,
     headers: Headers,
     checkpoint: Checkpoint,
-    prefix: str,
+    names: PartNames,
     schemes: Mapping[str, Scheme],
     pack: Pack,
     key: Callable[[str], str] | None = None,
 ) -> Packing:
-    """Return the modules of a recipe by their stored names, which begin with `prefix`.
+    """Return the modules of a recipe by their stored names.
 
     `key` returns what mlx-lm calls a stored module. Raise ComposerError where one is not stored.
     """
@@ -38,7 +39,7 @@ def packing_of(
     dropped = [name for name in stored if name.endswith(HEAD) and checkpoint.head_copy]
     modules = []
     for path, scheme in schemes.items():
-        name, source, half = next(_places(path, prefix, stored), ("", "", None))
+        name, source, half = next(_places(path, names, stored), ("", "", None))
         if not source:
             message = f"{path} is not stored under that name, and is not written packed"
             raise ComposerError(Problem("W246", message))
@@ -56,13 +57,14 @@ def packing_of(
 
 
 def _places(
-    path: str, prefix: str, stored: Mapping[str, object]
+    path: str, names: PartNames, stored: Mapping[str, object]
 ) -> Iterator[tuple[str, str, int | None]]:
     """Yield a module's name, the tensor that it is stored as, and which half of that."""
-    for name in (f"{prefix}{path}", path, f"language_model.{path}", f"model.{path}"):
+    own = names.stored(f"{path}.weight").removesuffix(".weight")
+    for name in (own, path, f"language_model.{path}", f"model.{path}"):
         if f"{name}.weight" in stored:
             yield name, f"{name}.weight", None
-    base, _, part = f"{prefix}{path}".rpartition(".switch_glu.")
+    base, _, part = own.rpartition(".switch_glu.")
     joined, half = JOINED.get(part, (part, None))
     if base and f"{base}.{joined}" in stored:
-        yield f"{prefix}{path}", f"{base}.{joined}", half
+        yield own, f"{base}.{joined}", half

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.formats.gguf import SUFFIX as GGUF
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.key_positions import with_key_positions
-from ..checkpoints.folder import open_folder
+from ..checkpoints.config_keys.key_positions import Placed, with_key_positions
+from ..checkpoints.folder import open_folder, prefix_hint
 from ..checkpoints.head_copy import HEAD
+from ..checkpoints.part_names import PartNames
 from ..checkpoints.rope import mrope_problems, without_mrope
+from .config.arguments import TEXT
 from .config.conversion import MlxConfig, convert_config
 from .mlx_lm_support import mlx_lm_folder, mlx_lm_module_name, unsupported_problem
+from .stored_layouts import layout_problems
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
 class MlxCheckpoint(Checkpoint):
     """A checkpoint with its config converted for mlx-lm.
 
-    `prefix` is the prefix of its tensors' stored names.
+    `names` are those that its tensors are stored under.
     """
 
     mlx_config: MlxConfig
-    prefix: str
+    names: PartNames
 
 
 def read_checkpoint(
@@ -46,20 +49,25 @@ def read_checkpoint(
     the part of a larger checkpoint that is the decoder, `head` whether its head is read.
     """
     refuse_gguf(weights, "mlx.lm", "onnx.lm")
-    opened = open_folder(weights, headers, prefix, head)
+    opened = open_folder(weights, headers, prefix, head).without_towers()
     location, config, tensors = opened.location, opened.config, opened.tensors
-    problems = [*filter(None, [unsupported_problem(config)]), *mrope_problems(config)]
+    placed: list[Placed] = [((), problem) for problem in mrope_problems(config)]
+    if unsupported := unsupported_problem(config):
+        hint = prefix_hint(opened) or unsupported.hint
+        placed.insert(0, (("model_type",), replace(unsupported, hint=hint)))
     mlx_config = MlxConfig(config)
     package = mlx_lm_folder()
-    if not problems and package is not None:
+    if not placed and package is not None:
         models, name = package / "models", mlx_lm_module_name(config)
         stored = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
         mlx_config = convert_config(without_mrope(config), models, name, stored, ignore)
-        file = location / "config.json"
-        problems += with_key_positions(file, headers, mlx_config.problems, opened.keys)
+        placed += mlx_config.problems
+        text = mlx_config.config.get(TEXT, {})
+        placed += layout_problems(name, text, tensors, prefix_hint(opened))
+    problems = with_key_positions(location / "config.json", headers, placed, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
-    return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)
+    return MlxCheckpoint(**shared, mlx_config=mlx_config, names=opened.names)
 
 
 def refuse_gguf(weights: Location, kind: str, reader: str) -> None:

@@ -140,7 +140,7 @@ class MlxBlocksDecoder:
             self.weights = {}
             for path, module in found.modules.items():
                 for part, tensor in module.parts.items():
-                    self.weights[f"{path}.{part}"] = stored[found.prefix + tensor.name]
+                    self.weights[f"{path}.{part}"] = stored[found.names.stored(tensor.name)]
             mx.eval(self.weights)
 
     def begin(self) -> KvCache:

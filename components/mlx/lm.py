@@ -102,7 +102,7 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, dtype),
             packing=recipe
             and packing_of(
-                spec.weights, headers, checkpoint, checkpoint.prefix, recipe, packer.pack_rows
+                spec.weights, headers, checkpoint, checkpoint.names, recipe, packer.pack_rows
             ),
         )
 

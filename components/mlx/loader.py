@@ -39,7 +39,7 @@ def load_model(
     """
     model = build_model_without_weights(checkpoint)
     stored = read_lazily(checkpoint.tensors.files)
-    weights = {name: stored[checkpoint.prefix + name] for name in checkpoint.tensors}
+    weights = {name: stored[checkpoint.names.stored(name)] for name in checkpoint.tensors}
     del stored
     weights = sanitize(model, weights)
     return load_weights_into(model, weights, recipe or checkpoint.schemes, precision, recipe)

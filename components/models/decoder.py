@@ -19,8 +19,9 @@ from composer.formats.quantization import Scheme
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.key_positions import with_key_positions, with_place
-from ..checkpoints.folder import open_folder
+from ..checkpoints.folder import open_folder, prefix_hint
 from ..checkpoints.modules import Module, read_modules
+from ..checkpoints.part_names import WHOLE, PartNames
 from .blocks import Array, DecoderBlocks
 from .decoder_config import DecoderConfigReader
 
@@ -74,7 +75,7 @@ def architectures() -> dict[str, Architecture]:
 class ParsedDecoder:
     """A checkpoint that is understood; `int8_activations` are rounded before they are multiplied.
 
-    `positions` is how many a sequence has at most; `prefix` stands before the stored names.
+    `positions` is how many a sequence has at most; `names` are those that are stored.
     `inputs` has the shape of a row of each input that the network takes beside embeddings. `recipe`
     is how modules that are stored as floats are packed when they are read. One that is not `headed`
     ends with its last norm: there are no logits.
@@ -85,7 +86,7 @@ class ParsedDecoder:
     settings: Any
     positions: int | None
     modules: Mapping[str, Module]
-    prefix: str = ""
+    names: PartNames = WHOLE
     int8_activations: bool = False
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     recipe: Mapping[str, Scheme] = field(default_factory=dict)
@@ -174,9 +175,9 @@ def read_decoder(
     recipe, notes = packing.plan_affine(spec.recipe, checkpoint.tensors, checkpoint.schemes)
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *notes))
     kind = str(values.get("model_type"))
-    architecture = architectures().get(kind)
-    if architecture is None:
-        raise ComposerError(_unknown(kind, checkpoint))
+    if (architecture := architectures().get(kind)) is None:
+        placed = [(("model_type",), _unknown(kind, prefix_hint(folder)))]
+        raise ComposerError(with_key_positions(checkpoint.file, headers, placed, folder.keys))
     table, tied = checkpoint.table, f"{HEAD}.weight" not in checkpoint.tensors
     config = DecoderConfigReader(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)
@@ -193,7 +194,7 @@ def read_decoder(
         settings,
         config.positions,
         modules,
-        folder.prefix,
+        folder.names,
         int8_activations,
         recipe=recipe,
         headed=spec.config.head,
@@ -222,13 +223,12 @@ def find_tensor_problems(
     return [replace(each, place=place) for each in problems if each.code == "W255"]
 
 
-def _unknown(kind: str, checkpoint: Checkpoint) -> Problem:
+def _unknown(kind: str, hint: str | None) -> Problem:
     return Problem(
         "W254",
         f"composer has no network of its own for the model_type {show(kind)}",
-        Place(str(checkpoint.file)),
-        (f"it has {listed(sorted(architectures()))}",),
-        hint="use mlx.lm, which takes what mlx-lm knows",
+        causes=(f"it has {listed(sorted(architectures()))}",),
+        hint=hint or "use mlx.lm, which takes what mlx-lm knows",
     )
 
 

@@ -86,7 +86,7 @@ def read_gemma4(
         settings,
         decoder.settings.args["max_position_embeddings"],
         modules,
-        decoder.prefix,
+        decoder.names,
         int8_activations,
         inputs,
         recipe or {},

@@ -16,6 +16,7 @@ from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..config_keys.key_positions import with_key_positions, with_place
 from ..folder import config_file, open_folder
+from ..part_names import PartNames
 from .config import MODELS, flatten, read_settings, unread_problems
 from .layout import layout_problems, stored_parts, tensor_shapes
 from .lint import (
@@ -45,6 +46,11 @@ class Gemma4Checkpoint:
     settings: Gemma4Settings
     prefix: str
     notes: tuple[Problem, ...]
+
+    @property
+    def names(self) -> PartNames:
+        """How its tensors are stored."""
+        return PartNames(self.prefix, head=self.prefix)
 
     @property
     def without_kv(self) -> frozenset[str]:

@@ -29,8 +29,8 @@ def decoder_packing(
     pack: Pack,
 ) -> Packing:
     """Return the modules of a recipe by their stored names, with mlx-lm's names for its config."""
-    checkpoint, prefix = decoder.checkpoint, decoder.prefix
-    return packing_of(weights, headers, checkpoint, prefix, recipe, pack, _key_in_mlx)
+    checkpoint, names = decoder.checkpoint, decoder.names
+    return packing_of(weights, headers, checkpoint, names, recipe, pack, _key_in_mlx)
 
 
 def _key_in_mlx(name: str) -> str:

@@ -61,6 +61,8 @@ def convert_config(
     result: dict[str, Any] = draft.target
     if arguments.nested:
         result = {**config, TEXT: draft.target}
+        if "vocab_size" in draft.target:
+            result.setdefault("vocab_size", draft.target["vocab_size"])
     counts = takes_length_from_ids(models, arguments.module)
     limit = max_positions(draft.source, rules)
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))

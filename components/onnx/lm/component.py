@@ -83,7 +83,7 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
             mapped=found.mapped,
             casts=found.casts,
             packing=found.recipe
-            and packing_of(spec.weights, headers, checkpoint, found.prefix, found.recipe, pack),
+            and packing_of(spec.weights, headers, checkpoint, found.names, found.recipe, pack),
         )
         return facts if found.headed else without_head(facts, cls.methods)
 

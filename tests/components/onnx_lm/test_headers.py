@@ -58,7 +58,7 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
     [
         (
             {"model_type": "gear"},
-            "repo/lm/config.json: W254 composer has no network of its own for the model_type "
+            "repo/lm/config.json:1:311: W254 composer has no network of its own for the model_type "
             f"'gear'\n    it has {', '.join(sorted(decoder.architectures()))}\n"
             "    hint: use mlx.lm, which takes what mlx-lm knows",
         ),
