@@ -22,6 +22,7 @@ NEWEST = {
     (1, 32): (14, 28),
 }
 MEASURED = (1, 32)
+NEWEST_OF = {"com.microsoft": 1, "ai.onnx.ml": 5}  # of other domains, in all versions up to that
 OLDEST_OPSET = 7
 
 
@@ -39,7 +40,7 @@ def installed_version() -> tuple[int, int] | None:
 def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
     """Report versions that this ONNX Runtime does not load, and bfloat16 that it cannot compute."""
     place = Place(str(signature.file))
-    opset = signature.opsets.get("", OLDEST_OPSET)
+    opset = signature.opsets.get("", signature.opsets.get("ai.onnx", OLDEST_OPSET))
     if opset < OLDEST_OPSET:
         yield Problem(
             "W268",
@@ -51,10 +52,10 @@ def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
     if here and here <= MEASURED:
         name = f"ONNX Runtime {here[0]}.{here[1]}"
         newest_ir, newest = NEWEST[max(each for each in NEWEST if each <= here)]
-        for what, value, most in (
-            ("IR version", signature.ir, newest_ir),
-            ("opset", opset, newest),
-        ):
+        found = [("IR version", signature.ir, newest_ir), ("opset", opset, newest)]
+        for domain, most in NEWEST_OF.items():
+            found.append((f"opset of {domain}", signature.opsets.get(domain, 1), most))
+        for what, value, most in found:
             if value > most:
                 yield Problem(
                     "W268",
@@ -64,12 +65,12 @@ def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
                 )
     if signature.bfloat16:
         operators = listed(sorted(signature.bfloat16))
-        tensor = next(iter(signature.bfloat16.values()))
+        origin = next(iter(signature.bfloat16.values()))
         yield Problem(
             "L332",
             f"{operators} computes with bfloat16, which ONNX Runtime has no CPU kernels for",
             place,
-            (f"stored as bfloat16: {tensor}",),
+            (origin,),
             "place it on a GPU, or export the weights as float32 or float16",
             "warning",
         )

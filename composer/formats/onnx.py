@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from composer.core.location import Location
@@ -57,7 +57,8 @@ class OnnxValue:
 class OnnxSignature:
     """An ONNX file's inputs, outputs, versions, external data and size in bytes.
 
-    `bfloat16` are the operators that compute with a stored bfloat16 tensor, with one such tensor.
+    `bfloat16` are the operators that compute with bfloat16, each with where that comes from.
+    `opsets` are the newest of the model and of its functions.
     """
 
     file: Location
@@ -121,6 +122,8 @@ def _read(location: Location, reader: ProtobufReader, files: Files) -> OnnxSigna
     parts, stored, undefined = walker.graph(model["graph"])
     walker.report_undefined(undefined)
     walker.functions(model["functions"])
+    for domain, version in _versions(reader, walker.opsets):
+        opsets[domain] = max(opsets.get(domain, version), version)
     inputs = _values(location, reader, "input", parts["inputs"], stored, report)
     outputs = _values(location, reader, "output", parts["outputs"], (), report)
     report.raise_any()
@@ -135,7 +138,7 @@ def _read(location: Location, reader: ProtobufReader, files: Files) -> OnnxSigna
         domains,
         external,
         initializers.nbytes,
-        walker.bfloat16,
+        walker.bfloat16.operators,
     )
 
 
@@ -149,9 +152,7 @@ def _opsets(
     if ir is None or not 3 <= ir <= MAX_IR:
         report.at(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
     opsets: dict[str, int] = {}
-    for span in spans:
-        opset = read_message(reader, span, OPSET)
-        domain, version = opset["domain"] or "", opset["version"] or 0
+    for domain, version in _versions(reader, spans):
         if domain in opsets:
             report.at(location, "S453", f"names an opset of {show(domain)} twice")
         if not 1 <= version <= MAX_OPSET:
@@ -164,6 +165,12 @@ def _opsets(
     if not opsets:
         report.at(location, "S453", "names no opset")
     return opsets
+
+
+def _versions(reader: ProtobufReader, spans: Iterable[Span]) -> Iterator[tuple[str, int]]:
+    for span in spans:
+        opset = read_message(reader, span, OPSET)
+        yield opset["domain"] or "", opset["version"] or 0
 
 
 def _values(

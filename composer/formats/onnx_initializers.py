@@ -120,8 +120,8 @@ class Initializers:
             return None
         return tuple(found)
 
-    def add(self, span: Span) -> str:
-        """Measure one tensor and return its name."""
+    def add(self, span: Span, constant: str | None = None) -> str:
+        """Measure one tensor and return its name; `constant` is what a node calls it."""
         tensor = read_message(self.reader, span, TENSOR)
         name, dims = tensor["name"] or "", tensor["dims"]
         if tensor["dtype"] not in DTYPES:
@@ -132,7 +132,7 @@ class Initializers:
             self._wrong("S444", name, f"has the dims {show(str(dims))}, which are out of range")
             return name
         if dtype == "bf16":
-            self.bfloat16.add(name)
+            self.bfloat16.add(constant or name)
         count = prod(dims)
         nbytes = (count * bits + 7) // 8
         self.nbytes += nbytes

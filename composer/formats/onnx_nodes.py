@@ -9,6 +9,7 @@ from typing import Any
 from composer.core.location import Location
 from composer.formats.cycles import NodeNames, cyclic_names
 from composer.formats.file_problems import FileProblems, join_names, show
+from composer.formats.onnx_bfloat16 import BFloat16Values
 from composer.formats.onnx_call import NodeCall
 from composer.formats.onnx_costs import Costs, WorkLimits, inlined_node_count
 from composer.formats.onnx_initializers import Initializers
@@ -30,6 +31,8 @@ NODE = {
     7: Field("domain", "text"),
 }
 ATTRIBUTE = {
+    1: Field("name", "text"),
+    3: Field("integer", "int"),
     5: Field("tensor", "span"),
     6: Field("graph", "span"),
     10: Field("tensors", "span", many=True),
@@ -50,6 +53,7 @@ FUNCTION = {
     4: Field("inputs", "text", many=True),
     5: Field("outputs", "text", many=True),
     7: Field("nodes", "span", many=True),
+    9: Field("opsets", "span", many=True),
     10: Field("domain", "text"),
 }
 NAMED = {1: Field("name", "text")}
@@ -60,17 +64,10 @@ UNFOLDED = 200_000  # nodes, with those of functions wherever they are called
 Operator = tuple[str, str]
 
 
-# They copy or convert values of any type.
-MOVES = frozenset(
-    "Cast Concat Flatten Gather GatherND Identity Reshape Shape Size Slice Split Squeeze Transpose"
-    " Unsqueeze".split()
-)
-
-
 class GraphWalker:
     """Visit every graph of a model once, subgraphs and functions included.
 
-    `bfloat16` are the operators that compute with a stored bfloat16 tensor, with one such tensor.
+    `opsets` are the messages that name those of functions.
     """
 
     def __init__(
@@ -85,7 +82,8 @@ class GraphWalker:
         self.initializers = initializers
         self.report = report
         self.operators: Counter[Operator] = Counter()
-        self.bfloat16: dict[str, str] = {}
+        self.bfloat16 = BFloat16Values(initializers.bfloat16)
+        self.opsets: list[Span] = []
         self.work = WorkLimits()
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
@@ -118,6 +116,7 @@ class GraphWalker:
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
             self.operators = calls.setdefault(own, Counter())
+            self.opsets += parts["opsets"]
             self.work.enter(own)
             costs = Costs(self.initializers, self._report_cost, self.work.current)
             defined, outputs = parts["inputs"], parts["outputs"]
@@ -177,22 +176,23 @@ class GraphWalker:
     def _node(self, span: Span, costs: Costs, depth: int) -> NodeNames:
         parts = read_message(self.reader, span, NODE)
         inputs = set(filter(None, parts["inputs"]))
+        outputs = tuple(filter(None, parts["outputs"]))
         self.operators[parts["domain"] or "", parts["op"] or ""] += 1
         if parts["domain"] in (None, "", "ai.onnx") and costs.knows(parts["op"]):
             costs.visit(self._call(parts, costs), parts["outputs"])
-        if parts["op"] not in MOVES:
-            for name in sorted(inputs & self.initializers.bfloat16):
-                self.bfloat16.setdefault(parts["op"] or "", name)
+        target, constant = None, outputs[:1] if parts["op"] == "Constant" else ()
         for attribute in parts["attributes"]:
             inner = read_message(self.reader, attribute, ATTRIBUTE)
+            if inner["name"] == "to":
+                target = inner["integer"]
             sparse = [self._values(span) for span in (inner["sparse"], *inner["sparses"]) if span]
             for tensor in (inner["tensor"], *inner["tensors"], *sparse):
                 if tensor:
-                    self.initializers.add(tensor)
+                    self.initializers.add(tensor, *constant)
             for graph in (inner["graph"], *inner["graphs"]):
                 if graph:
                     inputs |= self.graph(graph, depth + 1)[2]
-        outputs = tuple(filter(None, parts["outputs"]))
+        self.bfloat16.visit(parts["op"] or "", sorted(inputs), outputs, target)
         return NodeNames(parts["name"] or parts["op"] or "", frozenset(inputs), outputs)
 
     def _call(self, parts: Mapping[str, Any], costs: Costs) -> NodeCall:

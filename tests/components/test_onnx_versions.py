@@ -19,11 +19,12 @@ HERE = tuple(map(int, onnxruntime.__version__.split(".")[:2]))
 IR = versions.NEWEST[max(each for each in versions.NEWEST if each <= HERE)][0]
 
 
-def write(path, ir=8, opset=13, nodes=None, stored=(), dtype=TensorProto.FLOAT):
+def write(path, ir=8, opset=13, nodes=None, stored=(), more=(), functions=()):
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
     nodes = nodes or [helper.make_node("Add", ["x", "x"], ["y"])]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], list(stored))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    opsets = [helper.make_opsetid(*each) for each in (("", opset), *more)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=functions)
     model.ir_version = ir
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(model.SerializeToString())
@@ -92,6 +93,61 @@ def test_bfloat16_that_no_kernel_computes_is_warned_of(at, op):
     ]
     with pytest.raises(ComposerError, match="R532"):
         load(path)
+
+
+BF16 = {"to": TensorProto.BFLOAT16}
+F32 = {"to": TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("op", ["Add", "MatMul", "Softmax", "Relu", "Reshape", "Concat"])
+@pytest.mark.parametrize("made", ["cast", "constant", "moved"])
+def test_bfloat16_that_is_made_on_the_way_is_warned_of_too(at, made, op):
+    ones = helper.make_tensor("any name", TensorProto.BFLOAT16, [4, 4], [1.0] * 16)
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [4, 4])
+    first = {
+        "cast": [helper.make_node("Cast", ["f"], ["b"], **BF16)],
+        "constant": [helper.make_node("Constant", [], ["b"], value=ones)],
+        "moved": [helper.make_node("Transpose", ["any name"], ["b"])],
+    }[made]
+    inputs = {"Add": ["b", "b"], "MatMul": ["b", "b"], "Reshape": ["b", "shape"]}.get(op, ["b"])
+    axis = {"axis": 0} if op == "Concat" else {}
+    nodes = [
+        *first,
+        helper.make_node(op, inputs, ["m"], **axis),
+        helper.make_node("Cast", ["m"], ["w"], **F32),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    floats = helper.make_tensor("f", TensorProto.FLOAT, [4, 4], [1.0] * 16)
+    path = write(at, nodes=nodes, stored=[floats, shape, *([ones] if made == "moved" else [])])
+    notes = [str(note) for note in facts_of(path).notes]
+    assert bool(notes) != loads(path)
+    if notes:
+        origin = {"cast": "cast to bfloat16: b", "constant": "stored as bfloat16: b",
+                  "moved": "stored as bfloat16: any name"}[made]  # fmt: skip
+        assert f"{op} computes with bfloat16" in notes[0]
+        assert origin in notes[0]
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml"])
+@pytest.mark.parametrize("opset", [1, 2, 5, 6, 9])
+def test_an_opset_of_another_domain_is_refused_where_it_would_be_at_load(at, domain, opset):
+    path = write(at, more=[(domain, opset)])
+    if loads(path):
+        assert facts_of(path).notes == ()
+    else:
+        assert f"W268 its opset of {domain} is {opset}, but" in refusal(facts_of, path)
+
+
+@pytest.mark.parametrize("opset", [13, 40])
+def test_an_opset_of_a_function_counts_too(at, opset):
+    body = [helper.make_node("Relu", ["a"], ["o"])]
+    inner = helper.make_function("own", "F", ["a"], ["o"], body, [helper.make_opsetid("", opset)])
+    call = [helper.make_node("F", ["x"], ["y"], domain="own")]
+    path = write(at, nodes=call, more=[("own", 1)], functions=[inner])
+    if loads(path):
+        assert facts_of(path).notes == ()
+    else:
+        assert f"W268 its opset is {opset}, but" in refusal(facts_of, path)
 
 
 def test_a_later_onnx_runtime_is_not_presumed_to_refuse(at, monkeypatch):
