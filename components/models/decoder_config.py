@@ -13,7 +13,8 @@ from ..checkpoints import rope
 from ..checkpoints.config_keys import rotary
 from ..checkpoints.config_keys.key_positions import Placed
 from ..checkpoints.config_keys.meaning import unread_keys
-from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, RopeRules, max_positions
+from ..checkpoints.config_keys.rope_faults import ORIGINAL
+from ..checkpoints.config_keys.rotary import KEEP, RopeRules, max_positions
 from ..checkpoints.config_keys.window import KEYS, AttentionWindow, read_sliding_window
 from .rotary import Llama3RopeScaling, Rotary, YarnScaling
 
@@ -143,7 +144,8 @@ class DecoderConfigReader:
         if rules.theta is not None:
             theta = self._positive(rules.theta, "rope_theta")
         if rules.partial != 1 and not partial:
-            self.refuse(f"turns whole heads, and partial_rotary_factor is {rules.partial:g}", rules)
+            what = f"turns whole heads, and partial_rotary_factor is {rules.partial:g}"
+            self.refuse(what, rules, "partial_rotary_factor")
         dims = int(head_dim * rules.partial)
         if dims % 2 or not 0 < dims <= head_dim:
             what = f"partial_rotary_factor {rules.partial:g} leaves {dims} numbers of {head_dim}"
@@ -156,9 +158,9 @@ class DecoderConfigReader:
             what = f"does not read {key}, which is {show_bare(self.values[key])}"
             self.refuse(what, key, hint=KEEP)
 
-    def refuse(self, what: str, key: str | RopeRules, hint: str | None = None) -> None:
-        """Report what this network does not compute."""
-        path = (key,) if isinstance(key, str) else key.path
+    def refuse(self, what: str, key: str | RopeRules, *inner: str, hint: str | None = None) -> None:
+        """Report what this network does not compute: a key, or one `inner` to rules."""
+        path = (key,) if isinstance(key, str) else (*key.path, *inner)
         self.problems.append((path, Problem("W257", f"composer's {self.kind} {what}", hint=hint)))
 
     def wrong(self, key: str, message: str) -> None:

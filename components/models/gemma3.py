@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..checkpoints.config_keys.rope_faults import unread_type
 from ..checkpoints.config_keys.window import FULL, SLIDING
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
@@ -113,6 +114,9 @@ def _read_rotaries(config: DecoderConfigReader, head_dim: int) -> dict[str, Rota
     local = config.real("rope_local_base_freq", 1e4)
     if config.value("rope_parameters") is not None and "" in config.rules:
         config.refuse("has rope_parameters for each type of layer", "rope_parameters")
+    rules = config.rules.get("")
+    if rules and (fault := unread_type(config.values, rules.kind, rules.path[0])):
+        config.problems.append(((*rules.path, "type"), fault))
     sliding = Rotary(head_dim, local)
     if SLIDING in config.rules:
         sliding = config.rotary(head_dim, local, SLIDING)

@@ -19,6 +19,9 @@ from tests.config_sweep import FULL, IDS, SLIDING, Case, build, save
 COMPONENTS = {"mlx": MlxLanguageModel, "onnx": OnnxLanguageModel}
 ROPE = {"rope_type": "default", "rope_theta": 500.0}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
+TYPED = {"type": "linear", "factor": 2.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0}
+LENGTH = "original_max_position_embeddings"
 ANY = "llama qwen3"
 
 
@@ -116,6 +119,31 @@ def far(folder, backend):
         ),
         ("llama", {"rope_parameters": {FULL: ROPE}}, "llama turns the positions of all "),
         ("gemma3_text", {"rope_parameters": ROPE}, "has rope_parameters for each type of layer"),
+        (
+            "gemma3_text",
+            {"rope_parameters": ..., "rope_theta": 500.0, "rope_scaling": TYPED},
+            "W257 transformers does not read type of rope_scaling in this architecture\n",
+        ),
+        (
+            "gemma3_text",
+            {"rope_parameters": {FULL: YARN}, LENGTH: 32},
+            "W241 original_max_position_embeddings is 32 and, in rope_parameters.full_attention, ",
+        ),
+        (
+            "gemma3_text",
+            {"layer_types": ..., "_sliding_window_pattern": 2},
+            "_sliding_window_pattern",
+        ),
+        (
+            ANY,
+            {"rope_parameters": YARN | {LENGTH: 64}, LENGTH: 32},
+            ":2: W241 original_max_position_embeddings is 32 and, in rope_parameters, 64",
+        ),
+        (
+            ANY,
+            {"rope_parameters": ..., "rope_theta": 500.0, "partial_rotary_factor": 0.5},
+            ":2: W257 ",
+        ),
         ("gemma3_text", {"sliding_window": 0}, "W241 sliding_window is 0; expected a whole"),
         ("gemma3_text", {"sliding_window": None}, "W241 sliding_window is "),
         ("gemma3_text", {"query_pre_attn_scalar": -1}, "query_pre_attn_scalar is -1; expected"),
@@ -152,6 +180,11 @@ def test_both_backends_refuse_it(folders, kinds, changes, message, backend):
             "W257 layer_types is not sliding_attention throughout, and a window of qwen3_moe is",
         ),
         (
+            "qwen3_moe",
+            {"num_experts_per_tok": ...},
+            "W241 8 experts are taken for each token, and there are 4",
+        ),
+        (
             "smollm3",
             {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 2,
              "layer_types": ...},
@@ -173,6 +206,12 @@ def test_mlx_lm_refuses_it(folders, kind, changes, message):
         ("llama", {"rope_scaling": LINEAR | {"rope_theta": 500.0}, "rope_theta": 500.0,
                    "rope_parameters": LINEAR | {"rope_theta": 500.0}}),
         ("gemma3_text", {"rope_parameters": ..., "rope_theta": 500.0}),
+        ("gemma3_text", {"rope_parameters": ..., "rope_theta": 500.0,
+                         "rope_scaling": TYPED | {"rope_type": "linear"}}),
+        ("gemma3_text", {"rope_parameters": {FULL: YARN | {LENGTH: 32}}}),
+        ("gemma3_text", {"layer_types": ..., "sliding_window_pattern": 2,
+                         "_sliding_window_pattern": 2}),
+        ("llama", {"rope_parameters": YARN, LENGTH: 32}),
     ],
 )  # fmt: skip
 def test_what_agrees_is_as_in_transformers(folders, kind, changes, backend):

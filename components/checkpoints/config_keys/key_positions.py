@@ -38,13 +38,18 @@ def with_key_positions(
     with headers.files.open(file) as ranges:
         text = ranges.read(0, ranges.size).decode()
     for path, problem in placed:
-        line, column = _nearest_key_position(text, (*inside, *path))
+        line, column = _nearest_key_position(text, inside, path)
         yield replace(problem, place=Place(str(file), line, column))
 
 
-def _nearest_key_position(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return where a key stands, or else the key that it would stand in."""
-    for length in range(len(path), 0, -1):
-        if found := key_position(text, path[:length]):
+def _nearest_key_position(
+    text: str, inside: tuple[str, ...], path: tuple[str, ...]
+) -> tuple[Any, Any]:
+    """Return where a key stands, beside what it would stand in too, or else what it would."""
+    places = [(*inside, *path), (*inside, *path[-1:])]
+    for length in range(len(places[0]) - 1, 0, -1):
+        places.append(places[0][:length])
+    for place in places:
+        if found := key_position(text, place):
             return found
     return None, None

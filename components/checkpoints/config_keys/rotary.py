@@ -13,9 +13,9 @@ from composer.core.errors import Problem
 from composer.formats.file_problems import show, show_bare
 
 from .key_positions import Placed
+from .rope_faults import NESTED, ORIGINAL, beyond, contradiction, odd, other_length
 from .window import FULL
 
-NESTED = ("rope_scaling", "rope_parameters")
 SPELLINGS = frozenset(("rope_theta", *NESTED))
 NUMBERS = frozenset(
     """
@@ -28,7 +28,7 @@ NUMBERS = frozenset(
 SCALARS = NUMBERS - {
     "long_factor", "short_factor", "truncate", "mrope_section", "mrope_interleaved", "interleaved",
 }  # fmt: skip
-ORIGINAL = "original_max_position_embeddings"
+KEEP = "if it changes nothing in these weights, name it in `ignore` of the component's config"
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def read_rope_rules(
         if isinstance(value, dict):
             given[key] = value
         elif value is not None:
-            problems.append(((key,), _odd(f"{key} is {show(str(value))}; expected an object")))
+            problems.append(((key,), odd(f"{key} is {show(str(value))}; expected an object")))
     if problems:
         return {}, problems
-    if len(given) == 2 and (fault := _contradiction(given)):
+    if len(given) == 2 and (fault := contradiction(given)):
         problems.append((("rope_scaling",), fault))
-    elif len(given) == 2 and (fault := _beyond(given, config)):
+    elif len(given) == 2 and (fault := beyond(given, config)):
         problems.append((("rope_parameters",), fault))
     key = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
     rules = given.get(key) or {}
@@ -100,9 +100,7 @@ def read_rope_rules(
             rules = {**rules, "rope_theta": other.get("rope_theta")}
         return {"": _rules(config, rules, (key,), problems)}, problems
     if rest := sorted(rules.keys() - {*types}):
-        problems.append(
-            ((key, rest[0]), _odd(f"{key} holds types of layers and {', '.join(rest)}"))
-        )
+        problems.append(((key, rest[0]), odd(f"{key} holds types of layers and {', '.join(rest)}")))
     return {name: _rules(config, rules[name], (key, name), problems) for name in types}, problems
 
 
@@ -131,13 +129,13 @@ def _rules(
         if isinstance(kind, str):
             named.append(kind)
         elif kind is not None:
-            problems.append((path, _odd(f"rope_type is {show(str(kind))}; expected a name")))
+            problems.append((path, odd(f"rope_type is {show(str(kind))}; expected a name")))
     if not named and given.get("factor") not in (None, 1) and {"rope_type", "type"} & given.keys():
-        problems.append((path, _odd("rope_type is null beside a factor; expected a name")))
+        problems.append((path, odd("rope_type is null beside a factor; expected a name")))
     scaled = [kind for kind in named if kind not in ("default", "mrope")]
     if scaled and len({*named}) == 2:
         message = f"rope_type is {show(named[0])} and type is {show(named[1])}"
-        problems.append(((*path, "rope_type"), _odd(message)))
+        problems.append(((*path, "rope_type"), odd(message)))
     for key in given:
         if key not in NUMBERS and given[key] is not None:
             what = f"nothing here reads {show(key)} of {'.'.join(path)}"
@@ -145,6 +143,9 @@ def _rules(
     numbers = dict(given)
     for key in ("rope_type", "type", "rope_theta"):
         numbers.pop(key, None)
+    kind = scaled[0] if scaled else "default"
+    if kind in ("llama3", "longrope", "yarn") and (fault := other_length(config, numbers, path)):
+        problems.append(((ORIGINAL,), fault))
     for key in ("partial_rotary_factor", ORIGINAL):
         if numbers.get(key) is None and config.get(key) is not None:
             numbers[key] = config[key]
@@ -165,49 +166,7 @@ def _rules(
             message = f"{name} is {show_bare(value)}; expected a number above 0"
             problems.append(((*path, name), Problem("W241", message)))
             numbers[name] = 1.0
-    kind = scaled[0] if scaled else "default"
     return RopeRules(theta, kind, numbers, path)
-
-
-def _beyond(given: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> Problem | None:
-    """Refuse what `rope_parameters` alone says: beside `rope_scaling`, transformers drops it."""
-    one, two = (_flat(given[key]) for key in NESTED)
-    if not one:
-        return None
-    stated = {"rope_theta": config.get("rope_theta"), "rope_type": "default", "type": "default"}
-    only = sorted(k for k in two.keys() - one.keys() if two[k] not in (None, stated.get(k)))
-    if not only:
-        return None
-    return _odd(
-        f"rope_parameters has {', '.join(only)}, which rope_scaling beside it does not",
-        hint="keep one of the two, with all of its keys: transformers reads rope_scaling alone",
-    )
-
-
-def _contradiction(given: Mapping[str, Mapping[str, Any]]) -> Problem | None:
-    """Refuse two spellings that differ where both speak."""
-    one, two = _flat(given["rope_scaling"]), _flat(given["rope_parameters"])
-    different = sorted(key for key in one.keys() & two.keys() if one[key] != two[key])
-    if not different:
-        return None
-    return _odd(
-        f"rope_scaling and rope_parameters contradict each other: {', '.join(different)}",
-        hint="keep the one that the weights were trained with",
-    )
-
-
-def _flat(rules: Mapping[str, Any]) -> dict[str, Any]:
-    result = {key: value for key, value in rules.items() if value is not None}
-    if "type" in result:
-        result.setdefault("rope_type", result.pop("type"))
-    return result
-
-
-KEEP = "if it changes nothing in these weights, name it in `ignore` of the component's config"
-
-
-def _odd(message: str, hint: str | None = None) -> Problem:
-    return Problem("W241", message, hint=hint)
 
 
 def max_positions(config: Mapping[str, Any], rules: Mapping[str, RopeRules]) -> int | None:

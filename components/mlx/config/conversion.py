@@ -12,7 +12,8 @@ from composer.formats.file_problems import show_bare
 
 from ...checkpoints.config_keys.key_positions import Placed
 from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
-from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, max_positions
+from ...checkpoints.config_keys.rope_faults import ORIGINAL
+from ...checkpoints.config_keys.rotary import KEEP, max_positions
 from ...checkpoints.config_keys.window import AttentionWindow
 from .arguments import TEXT, read_architecture_keys, takes_length_from_ids
 from .conventions import (
@@ -109,6 +110,11 @@ def _fill_defaults(draft: ConfigDraft) -> None:
     if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
         draft.add_missing("rope_parameters")
     check_layer_types(draft)
+    experts = draft.target.get("num_experts") or draft.target.get("num_local_experts")
+    taken = draft.target.get("num_experts_per_tok")
+    if type(experts) is int and type(taken) is int and taken > experts > 0:
+        message = f"{taken} experts are taken for each token, and there are {experts}"
+        draft.add_problem(message, "num_experts_per_tok", code="W241")
     for key in sorted(draft.arguments.required):
         if draft.target.get(key) is None:
             draft.add_missing(key)

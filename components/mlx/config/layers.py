@@ -13,7 +13,7 @@ from ...checkpoints.config_keys.window import (
     full_attention_interval,
     read_sliding_window,
 )
-from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
+from .conventions import DEFAULTS, FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
 from .draft import ConfigDraft
 
 
@@ -53,8 +53,10 @@ def _convert_regular_windows(draft: ConfigDraft, types: Any) -> None:
     key = REGULAR[draft.module]
     stated = draft.target.pop("_sliding_window_pattern", None)
     if types is None:
-        if stated is not None:
-            draft.target.setdefault(key, stated)
+        default = DEFAULTS.get(draft.module, {}).get(key)
+        if stated not in (None, draft.target.get(key) or default):
+            what = f"transformers' {draft.module} does not read _sliding_window_pattern"
+            draft.add_problem(f"{what}, which is {show_bare(stated)}", "_sliding_window_pattern")
         return
     draft.target.pop("layer_types")
     layers = draft.layers

@@ -8,7 +8,8 @@ from typing import Any
 from composer.formats.file_problems import show
 
 from ...checkpoints.config_keys import rotary
-from ...checkpoints.config_keys.rotary import ORIGINAL, RopeRules
+from ...checkpoints.config_keys.rope_faults import ORIGINAL, unread_type
+from ...checkpoints.config_keys.rotary import RopeRules
 from ...checkpoints.config_keys.window import FULL, SLIDING
 from .conventions import DEFAULTS, KINDS_OF, MULTIPLIED, NUMBERS_NEEDED, PER_TYPE
 from .draft import ConfigDraft
@@ -58,7 +59,10 @@ def _convert_per_type_rope(draft: ConfigDraft, rules: dict[str, RopeRules]) -> N
     if draft.source.get("rope_parameters") and "" in rules:
         message = f"mlx-lm's {draft.module} has rope_parameters for each type of layer"
         draft.add_problem(message, "rope_parameters")
-    full = rules.get(FULL) or rules.get("")
+    shared = rules.get("")
+    if shared and (fault := unread_type(draft.source, shared.kind, shared.path[0])):
+        draft.problems.append(((*draft.path, *shared.path, "type"), fault))
+    full = rules.get(FULL) or shared
     sliding = rules.get(SLIDING)
     if full is not None:
         _set_key(draft, "rope_theta", full.theta)
