@@ -11,7 +11,7 @@ import numpy as np
 
 from composer.core.calibration import Answer, Fold, LearntScales, OnInput
 from composer.generation.decoder import DecoderInput
-from composer.generation.text import Tokenizer
+from composer.generation.tokenizer_process import RawTokenizer
 
 from .decoder import MlxLmDecoder
 from .distillation import Lesson, distill
@@ -36,7 +36,7 @@ class CalibratedDecoder:
     """
 
     decoder: MlxLmDecoder
-    tokenizer: Tokenizer
+    tokenizer: RawTokenizer
     adapters: MlxAdapters
     inside = ""
 
@@ -73,7 +73,7 @@ class CalibratedDecoder:
         return found
 
     def texts(self, text: str) -> list[Answer]:
-        ids = np.array(self.tokenizer.encode(text).ids, np.int64)
+        ids = np.array(self.tokenizer.encode(text, special=True)[0], np.int64)
         return [Answer(ids[start : start + WINDOW]) for start in range(0, len(ids), WINDOW)]
 
     def read(self, answer: Answer) -> np.ndarray:

@@ -22,7 +22,8 @@ from composer.generation.options import (
     GenerationOptions,
     validate_generation,
 )
-from composer.generation.text import Tokenizer, read_tokenizer
+from composer.generation.text import read_tokenizer
+from composer.generation.tokenizer_process import RawTokenizer
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed_dtypes
@@ -136,7 +137,7 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
         self,
         model: Any,
         checkpoint: MlxCheckpoint,
-        tokenizer: Tokenizer,
+        tokenizer: RawTokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
         dtype: str,

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from composer.core.isolation import is_isolated
+from composer.generation.tokenizer_process import open_tokenizer
 
 from .normalizer import is_unchanged
-from .tokenizer_process import IsolatedTokenizer, LocalTokenizer, RawTokenizer
 
 # Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
@@ -47,9 +46,7 @@ class GuardedTokenizer:
         added: list[dict[str, Any]] = content.get("added_tokens") or []
         none = dict.fromkeys(("post_processor", "truncation", "padding"))
         bare = json.dumps(content | none | {"added_tokens": []}).encode()
-        self._tokenizer: RawTokenizer = (
-            IsolatedTokenizer(bare) if is_isolated() else LocalTokenizer(bare)
-        )
+        self._tokenizer = open_tokenizer(bare)
         unknown = self._tokenizer.token_to_id(_unknown_token(content["model"]))
         byte_fallback = content["model"].get("byte_fallback")
         self._control: dict[int, str] = {}

@@ -7,6 +7,7 @@ tokenizers library are not found here: load an untrusted tokenizer in a child pr
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from composer.core.location import Location
 from composer.formats.file_problems import FileProblems, show
 
 STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+PARTS = ("normalizers", "pretokenizers", "processors", "decoders")
 MAX_PATTERN, MAX_TOTAL_PATTERN = 4096, 16_384
 MAX_REPEAT = 1000
 MIN_RISKY_REPEAT = 32
@@ -24,6 +26,8 @@ MAX_GROWTH = 256
 MAX_RULES = 1000
 MAX_PADDING = 1_000_000
 MAX_SEQUENCES = 8
+# Decoders that write a space wherever a text stands, by the key of that text.
+SPACED = {"BPEDecoder": "suffix", "CTC": "word_delimiter_token"}
 UNKNOWN = ("(?R", "(?&", "(?P", "(?(", "(?@", "(*")
 PIECE = re.compile(
     r"\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"
@@ -47,6 +51,8 @@ def check_pipeline(location: Location, content: dict[str, Any], report: FileProb
     for step in STEPS:
         # A text goes through the normalizer and then the pre-tokenizer.
         growth, copies = before if step == "pre_tokenizer" else 1, 0
+        if not all(isinstance(part.get("type"), str) for part in _parts(content.get(step))):
+            report.at(location, "S460", f"a part of {step} has no type")
         for number, rule in enumerate(_rules(content.get(step))):
             if number >= MAX_RULES:
                 report.at(location, "S463", f"{step} has more than {MAX_RULES} rules")
@@ -97,11 +103,28 @@ def _rules(value: Any) -> Iterator[dict[str, Any]]:
             yield from _rules(inner)
 
 
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step and the steps that it is made of: the library guesses the type of some."""
+    if isinstance(value, dict):
+        yield value
+        for key in PARTS:
+            inner = value.get(key)
+            for each in inner if isinstance(inner, list) else ():
+                yield from _parts(each)
+
+
 def _growth(rule: dict[str, Any]) -> int:
     """Bound the factor by which one rule lengthens a text."""
-    if rule.get("type") == "ByteLevel":
+    kind = rule.get("type")
+    if kind == "ByteLevel":
         return 2  # a byte beyond ASCII is a letter of two
-    if rule.get("type") != "Replace":
+    if kind == "BertNormalizer":
+        return 3  # a space on each side of an ideograph
+    if kind == "Precompiled":
+        return _longest_entry(rule.get("precompiled_charsmap"))
+    if isinstance(kind, str) and kind in SPACED:
+        return 1 if rule.get(SPACED[kind]) else 3  # a space on each side of every character
+    if kind != "Replace":
         return 1
     pattern, content = rule.get("pattern"), rule.get("content")
     length = len(content) if isinstance(content, str) else 0
@@ -109,6 +132,16 @@ def _growth(rule: dict[str, Any]) -> int:
     if isinstance(plain, str) and plain:
         return max(1, -(-length // len(plain)))
     return length + 1
+
+
+def _longest_entry(table: Any) -> int:
+    """Return the most characters that a compiled table writes for one: texts that end in NUL."""
+    try:
+        data = base64.b64decode(table)
+    except (TypeError, ValueError):
+        return 1  # the library refuses it
+    texts = data[4 + int.from_bytes(data[:4], "little") :]
+    return max(1, *(len(text) for text in texts.decode(errors="replace").split("\0")))
 
 
 def _check_pattern(location: Location, step: str, pattern: str, report: FileProblems) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.native_failures import describe_error, is_failure
 from composer.formats import tokenizer_bytes
+from composer.generation.tokenizer_process import RawTokenizer, open_tokenizer
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 WINDOW = 24  # ids decoded anew for each id that comes
@@ -19,24 +20,20 @@ _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 class Tokenizer(Protocol):
-    """The part of `tokenizers.Tokenizer` that is used here."""
+    """The part of a tokenizer that writing text takes."""
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str: ...
-
-    def encode(self, text: str) -> Any: ...
 
     def id_to_token(self, id: int) -> str | None: ...
 
     def token_to_id(self, token: str) -> int | None: ...
 
 
-def read_tokenizer(location: Location) -> Tokenizer:
-    """Read a tokenizer.json."""
-    from tokenizers import Tokenizer as Reader
-
+def read_tokenizer(location: Location) -> RawTokenizer:
+    """Read a tokenizer.json, in a child process where files are not trusted."""
     data = tokenizer_bytes(location)
     try:
-        tokenizer: Any = Reader.from_buffer(data)
+        return open_tokenizer(data)
     except BaseException as error:  # tokenizers raises no narrower class, and panics
         if not is_failure(error):
             raise
@@ -45,7 +42,6 @@ def read_tokenizer(location: Location) -> Tokenizer:
                 "R519", f"{location} is not a tokenizer that can be read: {describe_error(error)}"
             )
         ) from error
-    return tokenizer  # type: ignore[no-any-return]
 
 
 class Detokenizer:

@@ -1,9 +1,13 @@
+import json
+import resource
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from composer.core.errors import ComposerError
+from composer.core.isolation import isolation
 from composer.core.location import Location
 from composer.generation.text import WINDOW, Detokenizer, read_tokenizer
 
@@ -154,3 +158,32 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
     path.write_text("{}")
     with pytest.raises(ComposerError, match=r"R519 repo/tokenizer\.json is not a tokenizer"):
         read_tokenizer(Location("repo", "tokenizer.json", tmp_path))
+
+
+def pieces_without_end():
+    """Return a Unigram model whose table takes a hundred times what its file does."""
+    words = [("abcdefghij"[n % 10] + "abcdefghij"[n // 10]) * 20_000 for n in range(50)]
+    vocab = [["<unk>", 0.0], *([word, -1.0] for word in words)]
+    return {"model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}, "added_tokens": []}
+
+
+def test_a_table_that_grows_ends_in_the_child(tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(pieces_without_end()))
+    monkeypatch.setattr("composer.generation.tokenizer_process.MEMORY", 300_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with isolation(True), pytest.raises(ComposerError, match=r"R519 .* tokenizers ended its"):
+        read_tokenizer(Location("repo", "tokenizer.json", tmp_path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_decoding_that_takes_long_is_stopped(tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    metaspace().save(str(path))
+    with isolation(True):
+        tokenizer = read_tokenizer(Location("repo", "tokenizer.json", tmp_path))
+    assert tokenizer.decode([1]) == metaspace().decode([1])
+    assert tokenizer.id_to_token(1) == metaspace().id_to_token(1)
+    monkeypatch.setattr("composer.generation.tokenizer_process.DECODE_SECONDS", -1.0)
+    with pytest.raises(RuntimeError, match="tokenizers took longer than -1 s"):
+        tokenizer.decode([1])

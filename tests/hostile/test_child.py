@@ -11,7 +11,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
     """Killed itself, the parent cannot end what its child computes."""
     code = (
         "import os, time; from composer.core.child_process import Child;"
-        "child = Child('composer.components.text.tokenizer_child', 4 * 10**9);"
+        "child = Child('composer.generation.tokenizer_child', 4 * 10**9);"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)

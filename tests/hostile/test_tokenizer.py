@@ -1,5 +1,6 @@
 """Group F: hostile tokenizers and configs, as files of a bundle that is checked."""
 
+import base64
 import json
 import shutil
 import signal
@@ -128,6 +129,11 @@ def edited(**changes):
     return json.dumps(content).encode()
 
 
+def compiled(texts):
+    """Return a table of SentencePiece that has these texts: an empty trie, and they after it."""
+    return base64.b64encode(bytes(4) + "\0".join(texts).encode() + b"\0").decode()
+
+
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 GROWN = {
     "stacked byte-level pre-tokenizers": edited(
@@ -144,6 +150,25 @@ GROWN = {
         model={"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##",
                "max_input_chars_per_word": 10**9}
     ),
+    "spaces around every character, again and again": edited(
+        decoder={"type": "Sequence", "decoders": [{"type": "BPEDecoder", "suffix": ""}] * 6}
+    ),
+    "delimiters that are nothing": edited(
+        decoder={"type": "Sequence", "decoders": [
+            {"type": "CTC", "pad_token": "q", "word_delimiter_token": "", "cleanup": True}] * 6}
+    ),
+    "ideographs with spaces around them": edited(
+        normalizer={"type": "Sequence", "normalizers": [
+            {"type": "BertNormalizer", "clean_text": False, "handle_chinese_chars": True,
+             "strip_accents": False, "lowercase": False}] * 6}
+    ),
+    "a compiled table of long texts": edited(
+        normalizer={"type": "Precompiled", "precompiled_charsmap": compiled(["b" * 300])}
+    ),
+    "two compiled tables": edited(
+        normalizer={"type": "Sequence", "normalizers": [
+            {"type": "Precompiled", "precompiled_charsmap": compiled(["a", "b" * 17])}] * 2}
+    ),
     "merges that are left out at random": edited(model={"dropout": 0.1}),
 }  # fmt: skip
 
@@ -151,6 +176,24 @@ GROWN = {
 @pytest.mark.parametrize("data", GROWN.values(), ids=GROWN)
 def test_what_multiplies_is_refused_by_its_product(error_text, tmp_path, data):
     assert "S463 " in error_text(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
+
+
+UNTYPED = {
+    "decoder": {"suffix": ""},
+    "normalizer": {"pattern": {"String": "a"}, "content": "a" * 200},
+    "post_processor": {
+        "processors": [{"type": "Sequence", "processors": [{}]}],
+        "type": "Sequence",
+    },
+}
+
+
+@pytest.mark.parametrize(("step", "part"), UNTYPED.items(), ids=UNTYPED)
+def test_a_part_whose_type_the_library_would_guess_is_refused(error_text, tmp_path, step, part):
+    """Nothing is known of what it multiplies."""
+    folder = bundle(tmp_path, PROMPT, {FILE: edited(**{step: part})})
+    messages = error_text(folder, f"repo/{FILE}")
+    assert f"S460 repo/{FILE}: a part of {step} has no type" in messages
 
 
 def test_merges_that_are_left_out_at_random_are_refused(error_text, tmp_path):
@@ -281,3 +324,19 @@ def test_what_aborts_in_the_library_is_an_error_here(tmp_path):
         library.child.process.send_signal(signal.SIGABRT)
         with pytest.raises(composer.ComposerError, match=r"tokenizers ended its process"):
             loaded.run(text="ab")
+
+
+def test_a_decoder_writes_its_text_in_a_child(mini):
+    """What the library does with a stranger's tokenizer ends with that process."""
+    folder = mini(FILE, lambda content: content)
+    clip = sorted((MINI / "clips").glob("digits*.flac"))[0]
+    with composer.load(folder) as loaded, composer.load(folder, trust=True) as here:
+        tokenizers = []
+        for each in (loaded, here):
+            tokenizers.append(each._components.by_name["decoder"].tokenizer)
+        kinds = [type(each).__name__ for each in tokenizers]
+        assert kinds == ["IsolatedTokenizer", "LocalTokenizer"]
+        assert loaded.run(audio=clip).text == here.run(audio=clip).text
+        tokenizers[0].child.process.send_signal(signal.SIGABRT)
+        with pytest.raises(composer.ComposerError, match=r"tokenizers ended its process"):
+            loaded.run(audio=clip)

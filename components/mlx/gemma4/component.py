@@ -15,7 +15,8 @@ from composer.generation.options import (
     GenerationOptions,
     validate_generation,
 )
-from composer.generation.text import Tokenizer, read_tokenizer
+from composer.generation.text import read_tokenizer
+from composer.generation.tokenizer_process import RawTokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint, read_decoder
@@ -104,7 +105,7 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         model: Any,
         table: PerLayerEmbeddingTable | None,
         decoder: Gemma4Checkpoint,
-        tokenizer: Tokenizer,
+        tokenizer: RawTokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
         dtype: str,

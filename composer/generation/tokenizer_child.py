@@ -1,4 +1,4 @@
-"""Load a tokenizer and use it, as the child process of `library`."""
+"""Load a tokenizer and use it, as the child process of `tokenizer_process`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 
 from composer.core.child_process import answer_questions
 from composer.core.native_failures import describe_error, is_failure
-
-from .tokenizer_process import LocalTokenizer
+from composer.generation.tokenizer_process import LocalTokenizer
 
 _library: list[LocalTokenizer] = []
-_METHODS = ("token_to_id", "add", "encode")
+_METHODS = ("token_to_id", "id_to_token", "add", "encode", "decode")
 
 
 def _answer(
