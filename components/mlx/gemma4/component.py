@@ -39,7 +39,6 @@ from .table import PerLayerEmbeddingTable
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
-    from composer.formats import Headers
 
 ROWS = "per_layer_inputs"
 
