@@ -20,6 +20,7 @@ from composer.core.component import (
 )
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
+from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
 from .mel_filters import mel_filters
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 128 * 400  # samples in one FFT call: 400 kB, which stay in a processor's cache
 _PRODUCT = 4096  # frames in one product with the filters: of Whisper's 40 s, 3 MB
-MOST = 2**28  # numbers of one clip's features: 1 GiB
 _FLOOR, _RANGE = 1e-10, 8.0
 
 
@@ -82,10 +82,10 @@ class LogMel(Component, name="audio.log_mel"):
             if (
                 limit is not None
                 and self.pad
-                and self.pad.slices * self.mels * limit > MOST * self.hop
+                and self.pad.slices * self.mels * limit > MOST_NUMBERS * self.hop
             ):
                 raise ValueError(
-                    f"the features would be more than {MOST} numbers: take a longer hop"
+                    f"the features would be more than {MOST_NUMBERS} numbers: take a longer hop"
                 )
             if limit is not None and limit % self.hop:
                 raise ValueError(f"pad makes {limit} samples, not a multiple of hop {self.hop}")
@@ -192,8 +192,9 @@ class LogMel(Component, name="audio.log_mel"):
         """
         config = self.config
         count = len(samples) // config.hop
-        if config.mels * count > MOST:
-            message = f"the features would be {config.mels} x {count} numbers; the limit is {MOST}"
+        if config.mels * count > MOST_NUMBERS:
+            message = f"the features would be {config.mels} x {count} numbers"
+            message += f"; the limit is {MOST_NUMBERS}"
             raise ComposerError(
                 Problem("R521", message, hint="take a longer hop, or split the audio")
             )

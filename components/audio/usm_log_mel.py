@@ -11,9 +11,9 @@ from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
+from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
-from .log_mel import MOST
 from .mel_filters import mel_filters
 
 if TYPE_CHECKING:
@@ -101,8 +101,9 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
         padded = np.pad(samples, (silence, 0))
         # One more sample than the frame, as the formula wants it; the window leaves it out.
         frames = np.lib.stride_tricks.sliding_window_view(padded, config.frame + 1)[:: config.hop]
-        if config.mels * len(frames) > MOST:
-            message = f"the features would be {len(frames)} x {config.mels}, over {MOST} numbers"
+        if config.mels * len(frames) > MOST_NUMBERS:
+            message = f"the features would be {len(frames)} x {config.mels}"
+            message += f", over {MOST_NUMBERS} numbers"
             raise ComposerError(Problem("R521", message, hint="take a longer hop"))
         mel = np.empty((len(frames), config.mels), np.float32)
         for start in range(0, len(frames), _BLOCK):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
+_BLOCK = 1 << 20  # samples that are widened at once: 8 MB
+
 
 class Waveform(Component, name="audio.waveform"):
     """Samples of a clip at a model's rate, for models such as wav2vec 2.0 that take no features.
@@ -50,6 +52,18 @@ class Waveform(Component, name="audio.waveform"):
             raise ComposerError(Problem("R520", f"{audio.source} has no samples"))
         samples: np.ndarray = audio.samples
         if self.config.normalize:
-            wide = samples.astype(np.float64)
-            samples = ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
+            samples = _normalized(samples)
         return samples
+
+
+def _normalized(samples: np.ndarray) -> np.ndarray:
+    """Return samples of mean 0 and variance 1, computed in float64 a block at a time."""
+    starts = range(0, len(samples), _BLOCK)
+    mean, squares = samples.mean(dtype=np.float64), 0.0
+    for start in starts:
+        squares += float(np.square(samples[start : start + _BLOCK] - mean).sum())
+    scale = np.sqrt(squares / len(samples) + 1e-7)
+    made = np.empty_like(samples, np.float32)
+    for start in starts:
+        made[start : start + _BLOCK] = (samples[start : start + _BLOCK] - mean) / scale
+    return made

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
+from composer.core.sizes import require_size
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow, require_installed
 
@@ -78,6 +79,7 @@ class Gemma4Patches(Component, name="image.gemma4"):
         """Return the patches, row by row."""
         config, made = self.config, pillow().fromarray(opaque(image, self.config.alpha))
         size = config.size(image.width, image.height)
+        require_size("the pixels", size[1], size[0], 3)
         if size != (image.width, image.height):
             made = made.resize(size, pillow().Resampling[config.resample.upper()])
         # As transformers computes it: the product in float64, rounded to float32.

@@ -48,7 +48,6 @@ from .mlx_lm_support import EMBEDS, mlx_lm_module_name
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
-    from composer.formats import Headers
 
 TESTED = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 

@@ -21,6 +21,7 @@ from .config_check import check_config
 from .file_precision import conversion, converted, converted_nbytes, precision_problems
 from .graph_config import OnnxGraphConfig
 from .graph_contract import ContractTensor, GraphContract
+from .padding import pad_frames
 from .ports import contract_ports, float_dtype, output_names
 from .session import Session, describe_feeds, fail
 from .versions import version_problems
@@ -148,9 +149,7 @@ class OnnxGraph(Component, name="onnx.graph"):
             length = value.shape[axis]
             frames = self._frames(tensor, length, valid)
             if frames.fed != length:
-                widths = [(0, 0)] * value.ndim
-                widths[axis] = (0, frames.fed - length)
-                value = np.pad(value, widths, constant_values=value.dtype.type(settings.fill))
+                value = pad_frames(tensor, value, axis, frames.fed, settings.fill)
         if tensor.batched:
             value = value[None]
         # ONNX Runtime reads the memory in order

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from composer.core import registry
 from composer.core.operator import operator
+from composer.core.sizes import require_size
 
 from .groups import By, count_groups
 
@@ -39,6 +40,7 @@ def stack_frames(x: Any, *, by: By, remainder: Remainder = "refuse") -> Any:
     count = count_groups(rows, by, remainder)
     missing = count * by - rows
     if missing > 0:
+        require_size("the rows with what fills them up", rows + missing, width)
         backend = registry.backend_of(x)
         zeros = np.zeros((missing, width), np.float32)
         x = backend.concat([x, backend.from_numpy(zeros, backend.dtype(x))])

@@ -13,6 +13,8 @@ from composer.core.ports import Port, is_float, matching_alternative
 from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Node, Value, float_of
 
+MOST_ORIGINS = 1000  # values that are named as those whose rows a value has
+
 
 class OutputTyper:
     """What the nodes of one task give; `spaces` has the space variables of each, by node."""
@@ -98,13 +100,14 @@ class OutputTyper:
         """Return the names of the values whose rows an output has, in order.
 
         Rows stay the same where an output's first axis is that of an input, as in a projector.
+        Those of very many values have the name of what joins them.
         """
         assert node.signature is not None
         if operator and operator.joins:
             rows: list[str] = []
             for wire in node.wires.values():
                 rows += self.values.get(wire, Value(wire, None)).origin
-            return tuple(rows)
+            return tuple(rows) if len(rows) <= MOST_ORIGINS else (name,)
         first = port.dims[0] if port.dims else "_"
         if isinstance(first, int) or first == "_":
             return (name,)

@@ -18,11 +18,12 @@ def write_whole(path: Path, data: bytes, sync: bool = False, new: bool = False) 
     """Write a file beside its place and move it there, so that it is whole or not there.
 
     With `sync` it is on the disk then, whatever happens to the machine. A pipe or device is written
-    as it is. Raise OSError for a link, where it cannot be written, and for a `new` one where
-    another is there.
+    as it is; a pipe that nobody reads is not waited for. Raise OSError for a link, where it cannot
+    be written, and for a `new` one where another is there.
     """
     if not is_regular_or_absent(path):
-        with path.open("wb") as file:
+        with open(os.open(path, os.O_WRONLY | _NO_WAIT), "wb") as file:
+            os.set_blocking(file.fileno(), True)
             file.write(data)
         return
     part = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.part")

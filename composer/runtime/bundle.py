@@ -12,6 +12,7 @@ from composer.checker.padding import clip_length_axes
 from composer.core.call_signature import CALL
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
+from composer.core.isolation import MEMORY
 from composer.core.native_failures import describe_error, is_failure
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
@@ -195,6 +196,7 @@ class Bundle:
                 options=planned.options,
                 gate=self._gate,
                 lengthened=lengths,
+                most=None if self._components.is_trusted else MEMORY,
             )
 
         pieces = split_audio(planned, self._detector)

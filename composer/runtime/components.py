@@ -41,6 +41,11 @@ class LoadedComponents:
         self._process = os.getpid()
         never_free_in_forks(self)
 
+    @property
+    def is_trusted(self) -> bool:
+        """Return whether the user vouches for all files."""
+        return trusts_files(self.checked, self.trust)
+
     def ensure_loaded(self, names: Collection[str]) -> None:
         """Load those that are not loaded yet, each backend beside the others."""
         require_same_process(self._process)
@@ -51,8 +56,9 @@ class LoadedComponents:
                 return
             self._download(missing)
             try_untrusted_files(self.checked, missing, self.profile, self.trust)
-            isolated = not trusts_files(self.checked, self.trust)
-            loaded = load_components(self.checked, missing, self.profile, self.worker, isolated)
+            loaded = load_components(
+                self.checked, missing, self.profile, self.worker, isolated=not self.is_trusted
+            )
             for name, (component, seconds) in loaded.items():
                 self.by_name[name] = component
                 self.load_seconds[name] = seconds

@@ -30,6 +30,7 @@ class GraphRun:
     Runs in flight share a `gate`: of their calls one is at work at a time, beside the decoders,
     which continue all at once. So they take the memory of one encoder.
     `given` are the inputs and the values that are fed; those that `feed` names stay as given.
+    What nodes made takes at most `most` bytes at once.
     """
 
     plan: Plan
@@ -42,6 +43,7 @@ class GraphRun:
     options: Mapping[str, Mapping[str, Any]]
     gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
     lengthened: Mapping[str, ClipLengthAxis] = field(default_factory=dict)
+    most: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     prompt_tokens: int = 0
@@ -50,7 +52,7 @@ class GraphRun:
     zeros: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.values = RunValues(self.plan.graph, self.worker, self.taps, self.lengthened)
+        self.values = RunValues(self.plan.graph, self.worker, self.taps, self.lengthened, self.most)
 
     def result(self, stream: bool) -> Generator[Token, Any, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class RunValues:
-    """Values by name; those in `taps` are copied out as they come, before any is dropped."""
+    """Values by name; those in `taps` are copied out as they come, before any is dropped.
+
+    Those that nodes made take at most `most` bytes together; None is no limit.
+    """
 
     def __init__(
         self,
@@ -29,11 +32,13 @@ class RunValues:
         worker: Callable[[str], BackendWorker],
         taps: Collection[str],
         lengthened: Mapping[str, ClipLengthAxis],
+        most: int | None = None,
     ) -> None:
         self.graph = graph
         self.worker = worker
         self.taps = taps
         self.lengthened = lengthened
+        self.most = most
         self.tapped: dict[str, Any] = {}
         self._values: dict[str, Any] = {}
         self._lengths: dict[Any, tuple[int, str]] = {}
@@ -44,11 +49,24 @@ class RunValues:
     def add(self, name: str, value: Any) -> None:
         """Take a value in; raise ComposerError unless it is what its port declares."""
         self._values[name] = value
+        self._require_room()
         port = self.graph.values[name].port
         if port is not None and port.kind == "tensor":
             self._measure(name, port, value)
         if name in self.taps:
             self.tapped[name] = self.plain(name)
+
+    def _require_room(self) -> None:
+        """Refuse more bytes than all that nodes made may have together."""
+        if self.most is None:
+            return
+        made = self._values.keys() - self.graph.inputs.keys()
+        total = sum(getattr(self._values[name], "nbytes", 0) for name in made)
+        if total > self.most:
+            message = f"the values of the run take {total / 1e9:.3g} GB"
+            hint = "if you trust the bundle, --trust spares it the limit"
+            found = f"{message}; the limit is {self.most / 1e9:.3g}"
+            raise ComposerError(Problem("R558", found, hint=hint))
 
     def drop(self, name: str) -> None:
         """Let a value go."""

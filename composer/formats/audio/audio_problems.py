@@ -37,3 +37,10 @@ def check_length(frames: int, rate: int, name: str, most: float | None = None) -
         found = f"the audio is longer than {length} at {rate} Hz"
         hint = "split it, or convert it to 16000 Hz" if rate > 16_000 else "split it"
         raise audio_error("S487", name, found, hint)
+
+
+def check_resampled(frames: int, rate: int) -> None:
+    """Refuse audio of so many samples at the rate that it is wanted at."""
+    if frames > MAX_SAMPLES:
+        found = f"the audio would have {frames} samples at {rate} Hz; the limit is {MAX_SAMPLES}"
+        raise ComposerError(Problem("S487", found, hint="split it"))

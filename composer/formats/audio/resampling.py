@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from composer.formats.audio.audio_problems import check_resampled
+
 _FAR = 100.0
 
 
@@ -13,8 +15,9 @@ def resample(samples: np.ndarray, have: int, want: int) -> np.ndarray:
     """Resample by soxr's HQ, to ceil(N * new / old) samples."""
     import soxr
 
-    made = soxr.resample(samples, have, want, quality="HQ")
     count = -(-len(samples) * want // have)
+    check_resampled(count, want)
+    made = soxr.resample(samples, have, want, quality="HQ")
     if len(made) == count:
         return np.asarray(made)
     return np.pad(made[:count], (0, max(0, count - len(made))))
