@@ -13,6 +13,7 @@ from composer.formats.strictjson import parse_object
 from composer.formats.wrong_file_type import refuse_wrong_type
 
 SIZE = 4_000_000
+LARGEST = (2 - 2**-23) * 2.0**127  # of float32: what is beyond becomes infinite
 IGNORED = {
     "auto_map": "names Python classes of the repository",
     "trust_remote_code": "runs Python code of the repository",
@@ -37,7 +38,7 @@ def read_config(
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
         data = ranges.read(0, ranges.size)
     refuse_wrong_type(location, data[:512], "a JSON file")
-    config = parse_object(location, data)
+    config = parse_object(location, data, most=LARGEST)
     problems = list(unsafe_keys(config, location))
     errors = errors_of(problems)
     if errors:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
@@ -25,7 +27,10 @@ JSON_TYPES = {
 
 
 class InvalidNumber(Exception):
-    """A number that JSON does not have."""
+    """A number that is not taken: what it is, and why."""
+
+    def __init__(self, number: str, why: str = "which is not valid JSON") -> None:
+        super().__init__(f"{number}, {why}")
 
 
 def parse_object(
@@ -36,8 +41,12 @@ def parse_object(
     depth: int = 32,
     values: int = 500_000,
     lines: bool = True,
+    most: float = math.inf,
 ) -> dict[str, Any]:
-    """Return the JSON object in `data`, or refuse it before the parser can hang or recurse."""
+    """Return the JSON object in `data`, or refuse it before the parser can hang or recurse.
+
+    A number beyond `most`, the largest of float32, is refused, too.
+    """
     found = data.count(b",") + data.count(b"[") + data.count(b"{")
     if found > values:
         refuse(location, "S412", f"{what} has more than {values} values")
@@ -61,8 +70,8 @@ def parse_object(
             text,
             object_pairs_hook=unique,
             parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_int,
+            parse_float=partial(_within, most, float),
+            parse_int=partial(_within, most, _int),
         )
         if SURROGATE.search(data):
             json.dumps(result, ensure_ascii=False).encode()
@@ -78,7 +87,7 @@ def parse_object(
     except RecursionError:
         refuse(location, "S412", f"{what} is nested too deep to parse")
     except InvalidNumber as error:
-        refuse(location, "S413", f"{what} has the number {error}, which is not valid JSON")
+        refuse(location, "S413", f"{what} has the number {error}")
     report.raise_any()
     if not isinstance(result, dict):
         refuse(location, "S410", f"{what} is {kind(result)}; expected an object")
@@ -105,10 +114,12 @@ def _constant(name: str) -> NoReturn:
     raise InvalidNumber(name)
 
 
-def _float(digits: str) -> float:
-    value = float(digits)
+def _within(most: float, read: Callable[[str], float], digits: str) -> float:
+    value = read(digits)
     if math.isinf(value):
         raise InvalidNumber(digits[:20])
+    if abs(value) > most:
+        raise InvalidNumber(digits[:20], "which float32 does not have")
     return value
 
 

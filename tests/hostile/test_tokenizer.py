@@ -288,7 +288,7 @@ def test_one_clip_whose_text_panics_does_not_stop_the_others(cli, tmp_path, monk
     assert "R500" in str(found[1])
 
 
-@pytest.mark.parametrize("value", [0, -1, 10**9, "8", True, 1.5])
+@pytest.mark.parametrize("value", [0, -1, 10**9, "8", True, 1.5, [], [64]])
 @pytest.mark.parametrize("key", ["num_attention_heads", "num_key_value_heads", "head_dim"])
 def test_sizes_that_cannot_be_are_refused_by_file_and_key(error_text, mini, key, value):
     name = "mlx/llm-mixed8_4/config.json"
@@ -309,6 +309,15 @@ def test_other_numbers_that_cannot_be(error_text, mini, key, value):
     assert f"W241 repo/{name}: {key} is {value}; expected " in messages
 
 
+@pytest.mark.parametrize("value", [1e300, -1e39, 5e38])
+def test_numbers_that_would_become_infinite_are_refused(error_text, mini, value):
+    name = "mlx/llm-mixed8_4/config.json"
+    messages = error_text(mini(name, lambda content: content.update(rope_theta=value)), name)
+    assert (
+        f"S413 repo/{name}: the file has the number {value!r}, which float32 does not have"
+    ) in messages
+
+
 def test_what_aborts_in_the_library_is_an_error_here(tmp_path):
     """The very text is first, and only, tokenized in the child."""
     folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
@@ -327,7 +336,7 @@ def test_what_aborts_in_the_library_is_an_error_here(tmp_path):
 
 
 def test_a_decoder_writes_its_text_in_a_child(mini):
-    """What the library does with a stranger's tokenizer ends with that process."""
+    """What the library does with a file ends with that process."""
     folder = mini(FILE, lambda content: content)
     clip = sorted((MINI / "clips").glob("digits*.flac"))[0]
     with composer.load(folder) as loaded, composer.load(folder, trust=True) as here:

@@ -21,6 +21,7 @@ COUNTS = {
     "num_experts_per_tok": HEADS,
 }
 MAY_BE_NONE = {"hidden_size_per_layer_input", "num_experts_per_tok", "moe_intermediate_size"}
+LISTED = {"moe_intermediate_size"}  # by layer, in some architectures
 FLAGS = frozenset(
     """
     attention_bias attn_bias bias block_auto_adjust_ff_dim conv_bias lm_head_bias mlp_bias
@@ -42,7 +43,7 @@ def impossible_values(config: Mapping[str, Any]) -> Iterator[Problem]:
         for key, most in COUNTS.items():
             least = 0 if key in MAY_BE_NONE else 1
             values = level.get(key)
-            if not isinstance(values, list):
+            if key not in LISTED or not isinstance(values, list) or not values:
                 values = [values]
             for value in values:
                 if value is not None and (type(value) is not int or not least <= value <= most):
