@@ -15,6 +15,7 @@ RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
 
 MAX_TEXT = 64 * 1024
 MOST_VARIANTS = 100  # each of them is checked
+MOST_NODES = 10_000  # of all variants together
 SHORTHAND = ("inputs", "graph", "outputs")
 FIXED = ("composer", "variants")
 
@@ -42,6 +43,11 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     variants = _mapping(data.get("variants"))
     if len(variants) > MOST_VARIANTS:
         message = f"there are {len(variants)} variants; the limit is {MOST_VARIANTS}"
+        yield Fault("M101", message, ("variants",), "write several bundles", key=True)
+    nodes = _count_nodes(data)
+    if nodes * len(variants) > MOST_NODES:
+        together = f"there are {len(variants)} variants of {nodes} nodes"
+        message = f"{together}; the limit is {MOST_NODES} nodes together"
         yield Fault("M101", message, ("variants",), "write several bundles", key=True)
     for name, patch in variants.items():
         for key in FIXED:
@@ -162,6 +168,12 @@ def _port(text: str, path: Path) -> Iterator[Fault]:
     if port.kind != "tensor" or port.space or not port.dtype:
         message = f"{format_path(path)} should be a dtype and dims, not {describe(text)}"
         yield Fault("M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}")
+
+
+def _count_nodes(data: dict[str, Any]) -> int:
+    """Count the nodes of all tasks, which every variant has."""
+    tasks = [data, *_mapping(data.get("tasks")).values()]
+    return sum(len(_mapping(_mapping(task).get("graph"))) for task in tasks)
 
 
 def _check_text_lengths(data: Any) -> Iterator[Fault]:

@@ -1,6 +1,7 @@
 """Group D: hostile ONNX models, as the weights of a bundle that is checked, loaded and run."""
 
 import gc
+import json
 import resource
 import subprocess
 import sys
@@ -385,6 +386,22 @@ def test_many_variants_are_refused_before_each_is_checked(error_text, tmp_path):
     messages = error_text(with_variants(tmp_path, 1200), "bundle.yaml")
     assert "M101 there are 1200 variants; the limit is 100" in messages
     assert time.perf_counter() - began < 10
+
+
+def test_variants_times_nodes_are_bounded(error_text, tmp_path):
+    """Each variant checks each node, so that their product counts."""
+    tasks = {}
+    for n in range(150):
+        graph = {"y": {"run": "encoder", "with": {"x": "$x"}}}
+        inputs = {"x": {"type": "tensor", "port": "f32 N 4"}}
+        tasks[f"t{n}"] = {"inputs": inputs, "graph": graph, "outputs": {"y": "$y"}}
+    head, _, _ = ONNX.partition("inputs:")
+    names = {f"v{n}": {"summary": "other"} for n in range(99)}
+    folder = written(tmp_path, model())
+    text = f"{head}tasks: {json.dumps(tasks)}\nvariants: {json.dumps(names)}\n"
+    (folder / "bundle.yaml").write_text(text)
+    messages = error_text(folder, "bundle.yaml")
+    assert "M101 there are 99 variants of 150 nodes; the limit is 10000 nodes together" in messages
 
 
 def test_variants_over_one_file_read_it_once(tmp_path, monkeypatch):
