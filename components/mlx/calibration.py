@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import Answer, Fold, LearntScales, OnInput
+from composer.core.calibration import Answer, Fold, LargestLogits, LearntScales, OnInput
 from composer.generation.decoder import DecoderInput
 from composer.generation.tokenizer_process import RawTokenizer
 
@@ -87,7 +87,7 @@ class CalibratedDecoder:
     def distill(
         self,
         answers: Sequence[Answer],
-        logits: Sequence[np.ndarray],
+        logits: Sequence[LargestLogits],
         dtypes: Mapping[str, str],
         seed: int,
     ) -> Mapping[str, LearntScales]:

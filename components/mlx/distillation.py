@@ -1,7 +1,7 @@
 """Learn the scales and biases of packed layers from the logits of the model that is not packed.
 
 This is DWQ for a decoder that continues rows. mlx-lm's own code runs batches of ids, which no row
-of speech has, without adapters; its loss compares the largest logits too.
+of speech has, without adapters; its loss compares the largest logits too, though not the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import LearntScales
+from composer.core.calibration import LargestLogits, LearntScales
 from composer.generation.decoder import DecoderInput
 
 from .decoder import MlxLmDecoder
@@ -20,7 +20,6 @@ from .dtypes import mlx_dtype as to_dtype
 
 EPOCHS = 8
 RATE = 1e-3  # of Adam: what a step moves, of a scale, or in scales of a bias
-TOP = 1024  # logits that are compared, the largest of those that are given
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def distill(
     modules: Mapping[str, Any],
     dtypes: Mapping[str, str],
     lessons: Sequence[Lesson],
-    logits: Sequence[np.ndarray],
+    logits: Sequence[LargestLogits],
     seed: int,
 ) -> dict[str, LearntScales]:
     """Return the scales and biases with which the lessons' logits were nearest to those given.
@@ -87,12 +86,11 @@ def distill(
     for path, module in modules.items():
         parts = module.scales.astype(mx.float32), module.biases.astype(mx.float32)
         layers[path] = _Layer(module, *parts, to_dtype(dtypes[path]))
-    targets = [_largest(each) for each in logits]
 
     def loss(offsets: Mapping[str, Any], number: int) -> Any:
         for path, layer in layers.items():
             layer.put(offsets[path])
-        return _divergence(lessons[number].logits(decoder), *targets[number])
+        return divergence(lessons[number].logits(decoder), logits[number])
 
     def measure(offsets: Mapping[str, Any]) -> float:
         total = 0.0
@@ -122,19 +120,15 @@ def distill(
     return learnt
 
 
-def _largest(logits: np.ndarray) -> tuple[Any, Any]:
-    """Return the largest logits [N, K] of each row, and their ids."""
+def divergence(logits: Any, given: LargestLogits) -> Any:
+    """Return the sum over rows of KL(given || logits), where the rest of a row is one outcome."""
     import mlx.core as mx
 
-    ids = np.argpartition(-logits, min(TOP, logits.shape[1]) - 1, axis=1)[:, :TOP]
-    return mx.array(np.take_along_axis(logits, ids, axis=1)), mx.array(ids)
-
-
-def _divergence(logits: Any, given: Any, ids: Any) -> Any:
-    """Return the sum over rows of KL(given || logits) among the given ids."""
-    import mlx.core as mx
-
-    chosen = mx.take_along_axis(logits, ids, axis=1)
-    p = given - mx.logsumexp(given, axis=1, keepdims=True)
-    q = chosen - mx.logsumexp(chosen, axis=1, keepdims=True)
-    return (mx.exp(p) * (p - q)).sum()
+    ids, p, rest = (mx.array(each) for each in given)
+    q = logits - mx.logsumexp(logits, axis=1, keepdims=True)
+    total = (mx.exp(p) * (p - mx.take_along_axis(q, ids, axis=1))).sum()
+    if ids.shape[1] == q.shape[1]:
+        return total
+    others = ~mx.put_along_axis(mx.zeros(q.shape, mx.bool_), ids, mx.array(True), axis=1)
+    left = mx.logsumexp(mx.where(others, q, -mx.inf), axis=1)
+    return total + (mx.exp(rest) * (rest - left)).sum()

@@ -34,6 +34,17 @@ class Fold:
     layers: tuple[str, ...]
 
 
+class LargestLogits(NamedTuple):
+    """The largest log-probabilities [N, K] of rows of logits, their ids, and that of the rest [N].
+
+    The rest of a row that has no more is minus infinity.
+    """
+
+    ids: np.ndarray
+    logprobs: np.ndarray
+    rest: np.ndarray
+
+
 class LearntScales(NamedTuple):
     """The scales and biases of a packed layer, float32 [N, G]."""
 
@@ -74,7 +85,7 @@ class Calibrated(Watched, Protocol):
     def distill(
         self,
         answers: Sequence[Answer],
-        logits: Sequence[np.ndarray],
+        logits: Sequence[LargestLogits],
         dtypes: Mapping[str, str],
         seed: int,
     ) -> Mapping[str, LearntScales]:

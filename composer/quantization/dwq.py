@@ -15,13 +15,20 @@ from composer.runtime.bundle import Bundle
 
 
 def dwq(samples: Mapping[str, Samples], student: Bundle, seed: int) -> dict[str, Packing]:
-    """Return packings whose scales and biases a student learns from a bundle's own logits."""
+    """Return packings whose scales and biases a student learns from a bundle's own logits.
+
+    The bundle is closed before the student is loaded, so that one of them is in memory.
+    """
+    logits = {name: each.logits() for name, each in samples.items()}
+    packed = {name: each.modules() for name, each in samples.items()}
+    for each in samples.values():
+        each.bundle.close()
     found = {}
     for name, each in samples.items():
-        modules = each.modules()
+        modules = packed[name]
         dtypes = {module.path: tensor.dtype for module, tensor in modules.items()}
         taught = replace(each, bundle=student)
-        learnt = taught.call("distill", each.answers, each.logits(), dtypes, seed)
+        learnt = taught.call("distill", each.answers, logits[name], dtypes, seed)
         packs = {}
         for module in modules:
             packs[module.name] = pack_with_learnt_scales(learnt[module.path], each.packing.pack)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import Answer, OnInput
+from composer.core.calibration import Answer, LargestLogits, OnInput
 from composer.formats import Headers
 from composer.formats.affine_packing import float_rows
 from composer.formats.packing import ModuleToPack, Packing
 from composer.formats.safetensors import Tensor
 from composer.runtime.bundle import Bundle
+
+TOP = 1024  # logits of a row that are kept one by one
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ class Samples:
         finally:
             self.bundle.call(self.component, watched.__exit__, None, None, None)
 
-    def logits(self) -> list[np.ndarray]:
-        """Return the logits before each id of every answer."""
-        return [self.call("read", answer) for answer in self.answers]
+    def logits(self) -> list[LargestLogits]:
+        """Return the largest logits before each id of every answer."""
+        return [largest_logits(self.call("read", answer)) for answer in self.answers]
+
+
+def largest_logits(logits: np.ndarray, most: int = TOP) -> LargestLogits:
+    """Return the largest of each row of logits [N, V] as log-probabilities, and the rest as one."""
+    rows = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True, dtype=np.float64)
+    ids = np.argpartition(-rows, min(most, rows.shape[1]) - 1, axis=1)[:, :most]
+    found = np.take_along_axis(rows, ids, axis=1)
+    np.put_along_axis(rows, ids, -np.inf, axis=1)
+    rest = np.logaddexp.reduce(rows, axis=1)
+    return LargestLogits(ids, found.astype(np.float32), rest.astype(np.float32))

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from composer.components.mlx import distillation
-from composer.components.mlx.distillation import _divergence, _largest
+from composer.components.mlx.distillation import divergence
 from composer.core.calibration import Answer
 from composer.core.quantization_recipe import QuantizationRecipe
+from composer.quantization.samples import largest_logits
 from tests.components.mlx_lm.models import IDS, ROWS, load, save, torch_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,6 +30,10 @@ def answers(lm, count=6, seed=0):
 def pair(tmp_path_factory):
     folder = save(torch_model(), tmp_path_factory.mktemp("lm") / "lm")
     return load(folder), lambda: load(folder, THREE)
+
+
+def kept(logits):
+    return [largest_logits(each) for each in logits]
 
 
 def far(lm, given, logits):
@@ -56,17 +61,17 @@ def test_it_learns_scales_and_biases_and_leaves_codes(pair):
     before = far(lm, given, logits)
     paths = [path for path in plain.input_widths() if path.endswith("_proj")]
     codes = {path: module.weight for path, module in lm.model.named_modules() if path in paths}
-    learnt = lm.distill(given, logits, dict.fromkeys(paths, "f32"), 0)
+    learnt = lm.distill(given, kept(logits), dict.fromkeys(paths, "f32"), 0)
     assert far(lm, given, logits) < 0.7 * before
     for path, module in lm.model.named_modules():
         if path in paths:
             assert mx.array_equal(codes[path], module.weight)
             assert (np.array(module.scales) == learnt[path].scales).all()
             assert (np.array(module.biases) == learnt[path].biases).all()
-    again = packed().distill(given, logits, dict.fromkeys(paths, "f32"), 0)
+    again = packed().distill(given, kept(logits), dict.fromkeys(paths, "f32"), 0)
     for path in paths:
         assert (again[path].scales == learnt[path].scales).all()
-    other = packed().distill(given, logits, dict.fromkeys(paths, "f32"), 1)
+    other = packed().distill(given, kept(logits), dict.fromkeys(paths, "f32"), 1)
     assert any((other[path].scales != learnt[path].scales).any() for path in paths)
 
 
@@ -75,7 +80,7 @@ def test_what_is_learnt_is_what_a_dtype_can_store(pair):
     given = answers(plain, 2)
     logits = [plain.read(each) for each in given]
     path = "model.layers.0.mlp.up_proj"
-    found = packed().distill(given, logits, {path: "bf16"}, 0)
+    found = packed().distill(given, kept(logits), {path: "bf16"}, 0)
     for values in found[path]:
         assert (torch.from_numpy(values).bfloat16().float().numpy() == values).all()
     assert list(found) == [path]
@@ -88,20 +93,27 @@ def test_nothing_is_kept_that_is_farther(pair, monkeypatch):
     logits = [plain.read(each) for each in given]
     before = far(lm, given, logits)
     path = "model.layers.0.mlp.up_proj"
-    lm.distill(given, logits, {path: "f32"}, 0)
+    lm.distill(given, kept(logits), {path: "f32"}, 0)
     assert far(lm, given, logits) == pytest.approx(before, rel=1e-5)
 
 
-def test_the_loss_and_its_gradient_are_those_of_torch():
+@pytest.mark.parametrize("most", [40, 39, 7, 1])
+def test_the_loss_and_its_gradient_are_those_of_torch(most):
     draw = np.random.default_rng(0)
-    given, own = (draw.normal(size=(5, 40)).astype(np.float32) for _ in range(2))
-    targets = _largest(given)
-    value, gradient = mx.value_and_grad(lambda x: _divergence(x, *targets))(mx.array(own))
-    x = torch.from_numpy(own).requires_grad_()
-    loss = torch.nn.functional.kl_div(
-        torch.log_softmax(x, -1), torch.log_softmax(torch.from_numpy(given), -1),
-        log_target=True, reduction="sum",
-    )  # fmt: skip
+    given, own = (3 * draw.normal(size=(5, 40)).astype(np.float32) for _ in range(2))
+    largest = largest_logits(given, most)
+    value, gradient = mx.value_and_grad(lambda x: divergence(x, largest))(mx.array(own))
+    x = torch.from_numpy(own).double().requires_grad_()
+    order = torch.from_numpy(given).argsort(descending=True)
+
+    def outcomes(logits):
+        """Return the probabilities of the largest, and of all others as one."""
+        shares = torch.softmax(logits, -1).gather(1, order)
+        return torch.cat([shares[:, :most], shares[:, most:].sum(1, keepdim=True)], 1)
+
+    p, q = outcomes(torch.from_numpy(given).double()), outcomes(x)
+    loss = torch.special.xlogy(p, p).sum() - torch.special.xlogy(p, q).sum()
     loss.backward()
-    assert value.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert largest.logprobs.shape == (5, most)
+    assert value.item() == pytest.approx(loss.item(), rel=1e-4)
     np.testing.assert_allclose(np.array(gradient), x.grad.numpy(), atol=1e-5)
