@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import Answer, Fold, LargestLogits, LearntScales, OnInput
+from composer.core.calibration import (
+    Answer,
+    Fold,
+    LargestLogits,
+    LearntScales,
+    OnInput,
+    expert_path,
+)
 from composer.generation.decoder import DecoderInput
 from composer.generation.tokenizer_process import RawTokenizer
 
@@ -51,6 +58,10 @@ class CalibratedDecoder:
         found = {}
         for path, layer in _layers(self.decoder, nn.Linear).items():
             found[path.removeprefix(self.inside)] = layer.weight.shape[1]
+        for path, layer in _layers(self.decoder, switch_linear()).items():
+            count, _, width = layer.weight.shape
+            for number in range(count):
+                found[expert_path(path.removeprefix(self.inside), number)] = width
         return found
 
     def watch(self, layers: Mapping[str, OnInput]) -> AbstractContextManager[None]:
@@ -122,23 +133,30 @@ class CalibratedDecoder:
 
 @contextmanager
 def watch_inputs(decoder: MlxLmDecoder, layers: Mapping[str, OnInput]) -> Iterator[None]:
-    """Call each function with the rows that go into the linear layer of its path.
+    """Call each function with the rows that go into the linear layer, or the expert, of its path.
 
     A layer is watched where it stands, also inside what an adapter puts in its place.
     """
     import mlx.nn
 
     nn: Any = mlx.nn
-    found = _layers(decoder, nn.Linear)
-    watched = [found[path] for path in layers]
+    watched: list[tuple[Any, type, type, Any]] = []  # a layer, its classes, and what it calls
+    for path, layer in _layers(decoder, nn.Linear).items():
+        if path in layers:
+            watched.append((layer, nn.Linear, _watched_linear(), layers[path]))
+    for path, layer in _layers(decoder, switch_linear()).items():
+        names = [expert_path(path, number) for number in range(len(layer.weight))]
+        own = {number: layers[name] for number, name in enumerate(names) if name in layers}
+        if own:
+            watched.append((layer, switch_linear(), _watched_switch(), own))
     try:
-        for layer, on_input in zip(watched, layers.values(), strict=True):
+        for layer, _, watching, on_input in watched:
             object.__setattr__(layer, ON_INPUT, on_input)
-            layer.__class__ = _watched_linear()
+            layer.__class__ = watching
         yield
     finally:
-        for layer in watched:
-            layer.__class__ = nn.Linear
+        for layer, plain, *_ in watched:
+            layer.__class__ = plain
             vars(layer).pop(ON_INPUT, None)
 
 
@@ -164,3 +182,30 @@ def _watched_linear() -> Any:
             return super().__call__(x)
 
     return WatchedLinear
+
+
+def switch_linear() -> Any:
+    """Return mlx-lm's class of a layer of experts."""
+    from mlx_lm.models.switch_layers import SwitchLinear
+
+    return SwitchLinear
+
+
+@cache
+def _watched_switch() -> Any:
+    import mlx.core as mx
+
+    class WatchedSwitch(switch_linear()):  # type: ignore[misc]
+        """A layer of experts that shows each one's input."""
+
+        def __call__(self, x: Any, indices: Any, sorted_indices: bool = False) -> Any:
+            """Map x [..., M, K], whose outer axes become those of the experts' numbers."""
+            rows, numbers = np.array(x.astype(mx.float32)), np.array(indices)
+            rows = np.broadcast_to(rows, (*numbers.shape, *rows.shape[-2:]))
+            for number, on_input in vars(self)[ON_INPUT].items():
+                own = rows[numbers == number]
+                if len(own):
+                    on_input(own.reshape(-1, own.shape[-1]))
+            return super().__call__(x, indices, sorted_indices)
+
+    return WatchedSwitch

@@ -12,6 +12,11 @@ import numpy as np
 OnInput = Callable[[np.ndarray], None]  # is called with rows float32 [N, K]
 
 
+def expert_path(path: str, number: int) -> str:
+    """Return what an expert of a layer is called."""
+    return f"{path}[{number}]"
+
+
 @dataclass(frozen=True)
 class Answer:
     """The ids [N] that a decoder answered, and what it was given, by the keywords of `replay`.
@@ -56,7 +61,8 @@ class LearntScales(NamedTuple):
 class Watched(Protocol):
     """A component whose linear layers can be watched while it runs.
 
-    Its methods are called on the backend's own thread, and name layers as a recipe does.
+    Its methods are called on the backend's own thread, and name layers as a recipe does. Of a layer
+    with experts each is one, by `expert_path`.
     """
 
     def input_widths(self) -> Mapping[str, int]:

@@ -6,11 +6,13 @@ columns as they are when their turn comes. Columns keep their order, as the pack
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from composer.core.calibration import expert_path
 from composer.formats.affine_packing import (
     float_rows,
     pack_codes,
@@ -69,10 +71,20 @@ def quantize(
 
 def gptq(samples: Samples) -> Packing:
     """Return a packing whose modules are rounded by what they see."""
-    modules, packing = samples.modules(), samples.packing
-    columns = {module.path: tensor.shape[-1] for module, tensor in modules.items()}
-    packs = Gptq(Hessians(samples.watch, columns))
-    return replace(packing, packs={m.name: packs.pack(m, packing.pack) for m in modules})
+    modules, packing = samples.modules(experts=True), samples.packing
+    columns = {}
+    for module, tensor in modules.items():
+        columns.update(dict.fromkeys(matrices(module, tensor.shape), tensor.shape[-1]))
+    gptq = Gptq(Hessians(samples.watch, columns))
+    packs = {m.name: gptq.pack(m, each.shape, packing.pack) for m, each in modules.items()}
+    return replace(packing, packs=packs)
+
+
+def matrices(module: ModuleToPack, shape: Sequence[int]) -> list[str]:
+    """Return the names of the matrices in a tensor of a shape: one, or one for each expert."""
+    if len(shape) == 2:
+        return [module.path]
+    return [expert_path(module.path, number) for number in range(shape[0])]
 
 
 @dataclass
@@ -83,17 +95,31 @@ class Gptq:
     path: str = ""
     factor: np.ndarray | None = None
 
-    def pack(self, module: ModuleToPack, nearest: Pack) -> Pack:
-        """Return how rows of a module are packed; as `nearest` does where it saw nothing."""
+    def pack(self, module: ModuleToPack, shape: Sequence[int], nearest: Pack) -> Pack:
+        """Return how the rows of a module are packed, which come in pieces from the first on.
+
+        A matrix that saw nothing is packed as `nearest` does.
+        """
+        paths, start = matrices(module, shape), 0
+        size = shape[-2] if module.half is None else shape[-2] // 2
 
         def pack(data: Any, dtype: str, columns: int, scheme: Scheme) -> tuple[bytes, ...]:
-            factor = self._factor(module.path)
-            if factor is None:
-                return nearest(data, dtype, columns, scheme)
-            rows = float_rows(data, dtype, columns)
-            codes, scales, biases = quantize(rows, factor, scheme, dtype)
-            groups = np.ascontiguousarray(codes).reshape(len(rows), -1, scheme.group_size)
-            return stored_parts(pack_codes(groups, scheme.bits), scales, biases, dtype)
+            nonlocal start
+            rows, made = float_rows(data, dtype, columns), []
+            row = len(data) // len(rows)
+            at = 0
+            while at < len(rows):
+                number, first = divmod(start + at, size)
+                end = min(at + size - first, len(rows))
+                factor = self._factor(paths[number])
+                if factor is None:
+                    piece = data[at * row : end * row]
+                    made.append(nearest(piece, dtype, columns, scheme))
+                else:
+                    made.append(_packed(rows[at:end], factor, scheme, dtype))
+                at = end
+            start += len(rows)
+            return tuple(b"".join(parts) for parts in zip(*made, strict=True))
 
         return pack
 
@@ -104,3 +130,9 @@ class Gptq:
             self.path = path
             self.factor = inverse_factor(hessian) if self.hessians.rows[path] else None
         return self.factor
+
+
+def _packed(rows: np.ndarray, factor: np.ndarray, scheme: Scheme, dtype: str) -> tuple[bytes, ...]:
+    codes, scales, biases = quantize(rows, factor, scheme, dtype)
+    groups = np.ascontiguousarray(codes).reshape(len(rows), -1, scheme.group_size)
+    return stored_parts(pack_codes(groups, scheme.bits), scales, biases, dtype)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.calibration import Answer, LargestLogits, OnInput
+from composer.core.calibration import Answer, LargestLogits, OnInput, expert_path
 from composer.formats import Headers
 from composer.formats.affine_packing import float_rows
 from composer.formats.packing import ModuleToPack, Packing
@@ -37,15 +37,22 @@ class Samples:
         called = getattr(self.bundle.component(self.component), method)
         return self.bundle.call(self.component, called, *arguments)
 
-    def modules(self) -> dict[ModuleToPack, Tensor]:
-        """Return the modules that can be calibrated with what they are stored as, in that order."""
+    def modules(self, experts: bool = False) -> dict[ModuleToPack, Tensor]:
+        """Return the modules that can be calibrated with what they are stored as, in that order.
+
+        Those of experts are among them where they are asked for.
+        """
         widths = self.call("input_widths")
-        by_tensor: dict[str, ModuleToPack] = {}
+        by_tensor: dict[str, list[ModuleToPack]] = {}
         for module in self.packing.modules:
-            if module.path in widths and module.scheme.mode == "affine" and module.half is None:
-                by_tensor[module.stored] = module
-        stored = self.stored()
-        return {by_tensor[name]: each for name, each in stored.items() if name in by_tensor}
+            able = module.path in widths or (experts and expert_path(module.path, 0) in widths)
+            if able and module.scheme.mode == "affine":
+                by_tensor.setdefault(module.stored, []).append(module)
+        found = {}
+        for name, tensor in self.stored().items():
+            for module in by_tensor.get(name, ()):
+                found[module] = tensor
+        return found
 
     def stored(self) -> dict[str, Tensor]:
         """Return the tensors of the files that are packed."""

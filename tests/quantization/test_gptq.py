@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from composer.components.mlx import packer
-from composer.core.calibration import LearntScales
+from composer.core.calibration import LearntScales, expert_path
 from composer.formats.affine_packing import pack, stored
 from composer.formats.packing import ModuleToPack
 from composer.formats.quantization import Scheme
@@ -96,7 +96,7 @@ def packed(matrix, x, scheme, dtype="f32", piece=None):
     """Pack a matrix by what it sees, in pieces of so many rows."""
     gptq = Gptq(Hessians(lambda layers: layers["m"](x), {"m": x.shape[1]}))
     module = ModuleToPack("lm.m", "lm.m", "lm.m.weight", scheme, path="m")
-    one = gptq.pack(module, packer.pack_rows)
+    one = gptq.pack(module, matrix.shape, packer.pack_rows)
     parts = []
     for start in range(0, len(matrix), piece or len(matrix)):
         rows = stored(matrix[start : start + (piece or len(matrix))], dtype)
@@ -164,3 +164,23 @@ def test_learnt_steps_go_with_the_rows_that_they_are_of():
         pieces.append(one(matrix[start : start + 7].tobytes(), "f32", 128, scheme))
     found = tuple(b"".join(each) for each in zip(*pieces, strict=True))
     assert found == (nearest[0], learnt.scales.tobytes(), learnt.biases.tobytes())
+
+
+@pytest.mark.parametrize("half", [None, 1])
+def test_each_expert_is_packed_by_its_own_inputs(half):
+    """Rows of several experts come in pieces that do not end where an expert does."""
+    scheme, seen = Scheme(4, 64, "affine"), [correlated(seed=seed) for seed in range(3)]
+    seen[1] = seen[1][:0]  # to which no row is routed
+    experts = np.stack([weights()[:8], weights()[8:16], weights()[16:]])
+    own = {expert_path("m", number): x for number, x in enumerate(seen)}
+    run = lambda layers: [see(own[path]) for path, see in layers.items()]  # noqa: E731
+    module = ModuleToPack("lm.m", "lm.m", "lm.m.weight", scheme, half, path="m")
+    shape = (3, 8 if half is None else 16, 128)
+    one = Gptq(Hessians(run, dict.fromkeys(own, 128))).pack(module, shape, packer.pack_rows)
+    rows, parts = experts.reshape(24, 128), []
+    for start in range(0, 24, 5):
+        parts.append(one(rows[start : start + 5].tobytes(), "f32", 128, scheme))
+    found = dequantized(tuple(b"".join(each) for each in zip(*parts, strict=True)), scheme)
+    for number, x in enumerate(seen):
+        alone = dequantized(packed(experts[number], x, scheme), scheme, 8)
+        np.testing.assert_allclose(found[8 * number : 8 * number + 8], alone, atol=1e-6)
