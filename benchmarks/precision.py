@@ -1,9 +1,10 @@
-"""Measure what each precision of a bundle's decoder costs: the table of docs/precision.md.
+"""Measure what each precision of a bundle costs: the tables of docs/precision.md.
 
 Each bundle is quantized in each recipe: rounded to the nearest, calibrated on its graph, and
 calibrated on plain text, the transcripts of the same clips. Of each edition there are the bytes of
 all weights, the bits per weight of its decoder, the word error rate on held-out clips with its
 interval, and the mean divergence of the answers' logits from those of the bundle as it is stored.
+With `--encoders` it is not the decoder that is quantized, but its encoder and projector.
 
     .venv/bin/python -m training.dump heldout --size 240
     scripts/bench precision heldout BUNDLE... --results precision.jsonl --write
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from typing import Any
 import composer
 from composer.comparison.divergence import answers, divergence
 from composer.comparison.divergence_plot import DivergencePoint, divergence_plot
+from composer.core.calibration import Calibrated, Watched
 from composer.jobs.calibration import METHODS
 from composer.jobs.speech import speech_graph
 from composer.manifest.recipes import recipes
@@ -31,22 +33,28 @@ from composer.runtime.opening import BundleOptions
 
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
 IMAGES = PAGE.parent / "images"
-BEGIN, END = "<!-- precision: scripts/bench precision --write -->", "<!-- precision ends -->"
+DECODERS = "<!-- precision: scripts/bench precision --write -->", "<!-- precision ends -->"
+ENCODERS = (
+    "<!-- encoders: scripts/bench precision --encoders --write -->",
+    "<!-- encoders end -->",
+)
 RECIPES = ("uniform-4", "ple-safe-4bit", "mixed-8-4", "uniform-8", "ple-safe-8bit", "int8")
 FEW_BITS = RECIPES[:3]  # of which rounding costs enough to calibrate it
 EVERY_WAY = "ple-safe-4bit"  # which is packed by every method
 NEAREST, STORED = "nearest", "as stored"
 DECODER = "decoder"
+CLIPS_ALONE = ("gptq on the graph", "awq on the graph")  # which an encoder can see
+OF_ENCODERS = ("uniform-4", "uniform-6", "uniform-8")
 MEASURED = 24  # clips on which the divergence is measured, of those that are short
 LONG = "long"
 
 
 @dataclass(frozen=True)
 class Edition:
-    """A bundle with its decoder in a recipe, rounded in one way, and what that costs.
+    """A bundle with some components in a recipe, rounded in one way, and what that costs.
 
-    `nbytes` are those of all weights, `bits` per weight of the decoder; `wer` is a fraction, with
-    `low` and `high` its interval, and `divergence` in nats a token.
+    `nbytes` are those of all weights, `bits` per weight of these components; `wer` is a fraction,
+    with `low` and `high` its interval, and `divergence` in nats a token.
     """
 
     bundle: str
@@ -60,7 +68,9 @@ class Edition:
     divergence: float
 
 
-def editions(bundle: Path, data: Path, calibrations: Path, done: set[Any]) -> Iterator[Edition]:
+def editions(
+    bundle: Path, data: Path, calibrations: Path, done: set[Any], of_encoders: bool
+) -> Iterator[Edition]:
     """Yield a bundle as it is stored and in each recipe and rounding, but for what is done."""
     with TemporaryDirectory() as scratch:
         methods = dict(calibrated(bundle, Path(scratch), calibrations))
@@ -69,12 +79,8 @@ def editions(bundle: Path, data: Path, calibrations: Path, done: set[Any]) -> It
             graph = speech_graph(plain, None)
             runs = [{"audio": clip} for clip in clips[:: len(clips) // MEASURED]]
             reference = answers(plain, graph.task, runs)
-        wanted = [(STORED, STORED, None)]
-        for recipe in RECIPES:
-            for rounded, given in methods.items():
-                usual = recipe in FEW_BITS and "gptq" in rounded
-                if rounded == NEAREST or usual or recipe == EVERY_WAY:
-                    wanted.append((recipe, rounded, given))
+            components = encoders(plain) if of_encoders else [DECODER]
+        wanted = [(STORED, STORED, None), *packings(methods, of_encoders)]
         for recipe, rounded, calibration in wanted:
             if (bundle.name, recipe, rounded) in done:
                 continue
@@ -82,19 +88,40 @@ def editions(bundle: Path, data: Path, calibrations: Path, done: set[Any]) -> It
             if recipe != STORED:
                 made = Path(scratch) / "edition"
                 shutil.rmtree(made, ignore_errors=True)
-                asked = {DECODER: recipe}
+                asked = dict.fromkeys(components, recipe)
                 if recipe == "int8":
                     asked |= dict.fromkeys(exported(bundle), recipe)
                 composer.quantize(bundle, made, precision=asked, calibration=calibration)
             with BundleOptions(made).open() as opened:
                 far = divergence(opened, graph.task, runs, reference)
-                bits = decoder_bits(opened)
+                bits = bits_of(opened, components)
             found = composer.evaluate(made, data, task=graph.task)
             assert found.wer is not None
             assert found.words.rate is not None
             rates = found.words.rate, found.wer.low, found.wer.high
             name = bundle.name
             yield Edition(name, recipe, rounded, nbytes(made), bits, *rates, far)
+
+
+def packings(methods: dict[str, Any], of_encoders: bool) -> Iterator[tuple[str, str, Any]]:
+    """Yield recipes and ways of rounding, with what each is calibrated on."""
+    for recipe in OF_ENCODERS if of_encoders else RECIPES:
+        for rounded, given in methods.items():
+            usual = recipe in FEW_BITS and "gptq" in rounded
+            wanted = usual or recipe == EVERY_WAY
+            if of_encoders:
+                wanted = recipe == OF_ENCODERS[0] and rounded in CLIPS_ALONE
+            if rounded == NEAREST or wanted:
+                yield recipe, rounded, given
+
+
+def encoders(bundle: Bundle) -> list[str]:
+    """Return the components that can be watched and are no decoders."""
+    found = []
+    for name, known in bundle.checked.components.items():
+        if issubclass(known.cls, Watched) and not issubclass(known.cls, Calibrated):
+            found.append(name)
+    return found
 
 
 def exported(bundle: Path) -> list[str]:
@@ -110,14 +137,17 @@ def nbytes(bundle: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def decoder_bits(bundle: Bundle) -> float:
-    """Return the bits per weight of a decoder's files, scales and biases included."""
-    known = bundle.checked.components[DECODER]
-    assert known.facts
-    assert known.spec.weights
-    assert known.spec.weights.path
-    count = sum(group.numbers for group in known.facts.weights)
-    return 8 * nbytes(known.spec.weights.path) / count
+def bits_of(bundle: Bundle, names: Iterable[str]) -> float:
+    """Return the bits per weight of components' files, scales and biases included."""
+    count = size = 0
+    for name in names:
+        known = bundle.checked.components[name]
+        assert known.facts
+        assert known.spec.weights
+        assert known.spec.weights.path
+        count += sum(group.numbers for group in known.facts.weights)
+        size += nbytes(known.spec.weights.path)
+    return 8 * size / count
 
 
 def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, Any]]:
@@ -134,14 +164,15 @@ def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, 
         yield f"{method} on text", composer.Calibration([text], method, task)
 
 
-def table(found: list[Edition]) -> str:
+def table(found: list[Edition], of_encoders: bool) -> str:
     """Return the editions as Markdown, a table for each bundle."""
     parts = []
+    what = "encoder and projector" if of_encoders else "the decoder"
     for bundle in dict.fromkeys(each.bundle for each in found):
         lines = [
             f"### {bundle}",
             "",
-            "| recipe | rounded | weights | bits of the decoder | WER | 95 % | divergence |",
+            f"| recipe | rounded | weights | bits of {what} | WER | 95 % | divergence |",
             "|---|---|---|---|---|---|---|",
         ]
         for each in found:
@@ -151,7 +182,8 @@ def table(found: list[Edition]) -> str:
                     f"| {each.bits:.2f} | {100 * each.wer:.2f} % "
                     f"| {100 * each.low:.2f} to {100 * each.high:.2f} | {each.divergence:.2g} |"
                 )
-        lines += ["", f"![Divergence over size](images/precision-{bundle}.svg)"]
+        if not of_encoders:
+            lines += ["", f"![Divergence over size](images/precision-{bundle}.svg)"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -171,11 +203,12 @@ def draw(bundle: str, found: list[Edition]) -> str:
     return divergence_plot(f"{bundle}: nats a token from as stored, by size", points, best)
 
 
-def write(text: str) -> None:
-    """Replace the part of the page between its two marks."""
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+def write(text: str, marks: tuple[str, str]) -> None:
+    """Replace the part of the page between two marks."""
+    begin, end = marks
+    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")
 
 
 def main(arguments: list[str]) -> None:
@@ -185,6 +218,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("data", type=Path, help="a folder of clips that `composer eval` reads")
     parser.add_argument("bundles", type=Path, nargs="+", help="bundles that are not quantized")
+    parser.add_argument("--encoders", action="store_true", help="of encoder and projector instead")
     parser.add_argument("--results", type=Path, default=Path("precision.jsonl"))
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     given = parser.parse_args(arguments)
@@ -193,14 +227,16 @@ def main(arguments: list[str]) -> None:
     found = [Edition(**json.loads(line)) for line in lines]
     done: set[Any] = {(each.bundle, each.recipe, each.rounded) for each in found}
     for bundle in given.bundles:
-        for each in editions(bundle, given.data, bundle / "clips", done):
+        for each in editions(bundle, given.data, bundle / "clips", done, given.encoders):
             found.append(each)
             with given.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(asdict(each)) + "\n")
-            print(table([each]).splitlines()[-3], flush=True)
-    text = table(found)
-    if given.write:
-        write(text)
+            print(each, flush=True)
+    text = table(found, given.encoders)
+    if given.write and given.encoders:
+        write(text, ENCODERS)
+    elif given.write:
+        write(text, DECODERS)
         for bundle in {each.bundle for each in found}:
             (IMAGES / f"precision-{bundle}.svg").write_text(draw(bundle, found), "utf-8")
     else:
