@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,11 @@ class Branch:
     below: tuple[Branch, ...] = ()
 
 
-def tree(bundle: Checked) -> str:
-    """Return the bundle's components and tasks, a line each."""
+Casts = Mapping[str, Sequence[str]]  # what changes on the way into nodes, by their names
+
+
+def tree(bundle: Checked, casts: Mapping[str, Casts] | None = None) -> str:
+    """Return the bundle's components and tasks, a line each, with the casts of each task."""
     manifest = bundle.manifest
     title = manifest.name
     if manifest.variant:
@@ -35,7 +38,7 @@ def tree(bundle: Checked) -> str:
     branches = [*_provenance(manifest), _components(bundle)]
     for name, graph in bundle.graphs.items():
         label = f"task {name}" if len(bundle.graphs) > 1 else "graph"
-        branches.append(Branch((label,), _task(graph)))
+        branches.append(Branch((label,), _task(graph, (casts or {}).get(name, {}))))
     return "\n".join([title, *_lines(branches)])
 
 
@@ -65,8 +68,9 @@ def _components(bundle: Checked) -> Branch:
         if entry.emits:
             emits = f"emits {entry.emits}"
         where = entry.weights or entry.files or ""
-        packed = weight_lines(facts.weights if facts else ())
-        below = tuple(Branch((line.strip(),)) for line in packed)
+        lines = [line.strip() for line in weight_lines(facts.weights if facts else ())]
+        lines += [f"cast  {cast}" for cast in (facts.casts if facts else ())]
+        below = tuple(Branch((line,)) for line in lines)
         rows.append(Branch((name, entry.use, backend, contents, where, emits), below))
     title = "components"
     if total:
@@ -74,21 +78,21 @@ def _components(bundle: Checked) -> Branch:
     return Branch((title,), tuple(rows))
 
 
-def _task(graph: Graph) -> tuple[Branch, ...]:
+def _task(graph: Graph, casts: Casts) -> tuple[Branch, ...]:
     ports = PortTexts(graph)
     branches = []
     for name, entry in graph.inputs.items():
         default = "input" if entry.default is None else f"= {entry.default!r}"
         branches.append(Branch((name, ports[name], default)))
     for node in graph.nodes.values():
-        branches.append(_node(node, ports))
+        branches.append(_node(node, ports, casts.get(node.name, ())))
     for name, value in graph.outputs.items():
         branches.append(Branch((name, ports[value], f"output: {value}")))
     return tuple(branches)
 
 
-def _node(node: Node, ports: PortTexts) -> Branch:
-    main, parts = "", []
+def _node(node: Node, ports: PortTexts, casts: Sequence[str]) -> Branch:
+    main, parts = "", [Branch((cast,)) for cast in casts]
     for out, value in node.outputs.items():
         if out == OUT:
             main = ports[value]

@@ -87,10 +87,18 @@ class Samples:
 
 
 def largest_logits(logits: np.ndarray, most: int = TOP) -> LargestLogits:
-    """Return the largest of each row of logits [N, V] as log-probabilities, and the rest as one."""
-    rows = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True, dtype=np.float64)
-    ids = np.argpartition(-rows, min(most, rows.shape[1]) - 1, axis=1)[:, :most]
-    found = np.take_along_axis(rows, ids, axis=1)
-    np.put_along_axis(rows, ids, -np.inf, axis=1)
-    rest = np.logaddexp.reduce(rows, axis=1)
-    return LargestLogits(ids, found.astype(np.float32), rest.astype(np.float32))
+    """Return the largest of each row of logits [N, V] as log-probabilities, and the rest as one.
+
+    A row at a time is in float64: a vocabulary has as many numbers as a small table.
+    """
+    parts = [_largest(row, min(most, len(row))) for row in logits]
+    ids, found, rest = zip(*parts, strict=True)
+    return LargestLogits(np.stack(ids), np.stack(found), np.array(rest, np.float32))
+
+
+def _largest(logits: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, float]:
+    row = logits - np.logaddexp.reduce(logits, dtype=np.float64)
+    ids = np.argpartition(-row, most - 1)[:most]
+    found = row[ids].astype(np.float32)
+    row[ids] = -np.inf
+    return ids, found, float(np.logaddexp.reduce(row))

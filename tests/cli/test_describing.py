@@ -129,6 +129,7 @@ def test_show_a_tree(cli, tmp_path):
         "   ├─ audio   audio                input\n"
         "   ├─ line    text                 = 'hi'\n"
         "   ├─ mel     f32 F 2              frames(audio)\n"
+        "   │  ├─ cast  $audio -> mel.audio: audio at its own rate -> audio at 8000 Hz\n"
         "   │  └─ .mask  bool F\n"
         "   ├─ soft    f32 F 4 @echo.embed  widen(x=mel)\n"
         "   ├─ asked                        ask(speech=soft, line)\n"
@@ -143,6 +144,16 @@ def test_show_a_tree(cli, tmp_path):
         "   │  └─ .finish_reason  text\n"
         "   └─ text    text                 output: answer.text\n"
     )
+
+
+def test_show_prints_what_a_plan_casts(cli, tmp_path):
+    path = write(tmp_path, BUNDLE, ("{use: fake.echo}", "{use: fake.echo, precision: float16}"))
+    lines = {line.strip("│├└─ ") for line in cli("show", path)[1].splitlines()}
+    planned = cli("plan", path)[1].splitlines()
+    casts = [line.strip() for line in planned if line.strip().startswith("cast")]
+    assert len(casts) == 2
+    assert casts[1].endswith("f32 in numpy -> f16 in numpy, 16 B x F")
+    assert set(casts) <= lines
 
 
 def test_show_prints_the_licence_and_the_origin(cli, tmp_path):

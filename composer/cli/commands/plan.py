@@ -166,6 +166,7 @@ def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
 
 
 def _steps(planned: Plan) -> list[str]:
+    from composer.cli.casts import casts_of
     from composer.core.units import format_bytes
     from composer.graph_drawing.text import PortTexts, call_text
 
@@ -175,12 +176,7 @@ def _steps(planned: Plan) -> list[str]:
         heads.append([f"{number:>2} {step.node.name}", call_text(step.node), step.backend])
     lines = []
     for head, step in zip(align(heads), planned.steps, strict=True):
-        for crossing in step.crossings:
-            cast = f"       cast  {crossing}"
-            cost = ports.nbytes(crossing.value)
-            if cost:
-                cast += f", {cost}"
-            lines.append(cast)
+        lines += [f"       {cast}" for cast in casts_of(step, ports)]
         lines.append(f"  {head}")
         for value in step.node.outputs.values():
             gives = f"       gives ${value}: {ports[value]}"

@@ -1,4 +1,4 @@
-"""Draw a bundle's graph, with shapes, precision and bytes.
+"""Draw a bundle's graph, with shapes, precision, bytes and casts.
 
 The tree begins with the licence and with where each part comes from.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from composer.cli.options import BundleName, Force, Sources, Variant, source_fol
 from composer.cli.printing import echo, print_problems
 from composer.core.errors import ComposerError, errors_of
 from composer.core.output import OutputFile
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
 
 
 class Format(StrEnum):
@@ -42,14 +45,13 @@ def command(
     from composer.checker import check_variant
     from composer.graph_drawing.mermaid import mermaid
     from composer.graph_drawing.svg import svg
-    from composer.graph_drawing.tree import tree
     from composer.sources.resolve import find_bundle
 
     target = OutputFile(output, force) if output else None
     found = check_variant(find_bundle(bundle), variant, sources=source_folders(source))
     if found.bundle is None:
         raise ComposerError(found.problems)
-    draw = {Format.tree: tree, Format.mermaid: mermaid, Format.svg: svg}[format]
+    draw = {Format.tree: _tree, Format.mermaid: mermaid, Format.svg: svg}[format]
     drawn = draw(found.bundle)
     if target:
         target.write(drawn.rstrip("\n") + "\n")
@@ -59,3 +61,16 @@ def command(
         errors = ComposerError(errors_of(found.problems))
         print_problems(errors.problems)
         raise typer.Exit(errors.exit_code)
+
+
+def _tree(bundle: Checked) -> str:
+    """Return the bundle as a tree, with the casts of the tasks that can be planned."""
+    from composer.cli.casts import casts_by_node
+    from composer.graph_drawing.tree import tree
+    from composer.runtime.plan import plan
+
+    casts = {}
+    for name, graph in bundle.graphs.items():
+        if all(value.port for value in graph.values.values()):
+            casts[name] = casts_by_node(plan(bundle, name))
+    return tree(bundle, casts)
