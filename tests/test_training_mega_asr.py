@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 
+import composer
 from training import corpus, espeak, evaluate, grammar, speech
-from training.mega_asr import data, text
+from training.mega_asr import data, text, tower
 from training.mega_asr.model import AUDIO, SpeechModel, TextConfig
 
 
@@ -108,3 +110,14 @@ def test_shipped_files_transcribe_the_shipped_clips(language: str | None) -> Non
 def test_shipped_weights_stay_small() -> None:
     weights = [*BUNDLE.glob("onnx/*"), *BUNDLE.glob("mlx/*/*"), *BUNDLE.glob("tokenizer/*")]
     assert sum(path.stat().st_size for path in weights) < 8_000_000
+
+
+def test_the_encoder_in_safetensors_gives_the_rows_of_the_onnx_file(tmp_path: Path) -> None:
+    clip = min((BUNDLE / "clips").glob("*.flac"))
+    tower.write(BUNDLE, tmp_path / "open")
+    rows = []
+    for folder in (BUNDLE, tmp_path / "open"):
+        with composer.load(folder) as bundle:
+            tapped = bundle.run(audio=clip, only=["mel", "soft"], taps=["soft"])
+            rows.append(tapped.taps["soft"])
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-5 * abs(rows[0]).max())
