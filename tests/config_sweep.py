@@ -68,6 +68,7 @@ KINDS: dict[str, dict[str, Any]] = {
                                    SLIDING: {**TWO[SLIDING], "partial_rotary_factor": 1.0}}},
     "mellum": {**EXPERTS, "num_experts": 4, "sliding_window": 16, "rope_parameters": TWO,
                "layer_types": [FULL, SLIDING] * 2},
+    "iquestcoder": {},
     "ministral3": {},
     "mistral4": {"moe_intermediate_size": 32, "n_routed_experts": 4, "num_experts_per_tok": 2,
                  "kv_lora_rank": 32, "q_lora_rank": 32, "qk_rope_head_dim": 16,
@@ -154,8 +155,10 @@ TOGETHER: dict[str, tuple[dict[str, Any], ...]] = {
 # Models for images and text, by the text model inside them.
 WRAPPED = {
     "gemma3": "gemma3_text",
+    "llava": "llama",
     "mistral3": "mistral",
     "pixtral": "mistral",
+    "qwen2_5_vl": "qwen2",
     "qwen2_vl": "qwen2",
     "qwen3_5": "qwen3_5_text",
     "qwen3_vl": "qwen3",
