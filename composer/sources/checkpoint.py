@@ -17,7 +17,7 @@ from composer.formats.gguf import SUFFIX as GGUF
 from composer.manifest import FILES
 from composer.sources.hub import HubId
 
-CONFIG = "config.json"
+CONFIG, GENAI = "config.json", "genai_config.json"  # the second is onnxruntime-genai's
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # behind the name of a part, without its suffix
 SOURCE, MMPROJ = "repo", "mmproj"  # the sources that stand for them in a default manifest
 ENCODERS = re.compile(r"(?:.*/)?mmproj[^/]*|.*[-._]mmproj", re.S)
@@ -54,7 +54,7 @@ def local_checkpoint(path: Path) -> Checkpoint | None:
         return Checkpoint(path.parent, path.name, mmproj_file(path.name, _gguf_files(path.parent)))
     if not path.is_dir() or any((path / name).exists() for name in FILES):
         return None
-    if (path / CONFIG).is_file():
+    if (path / CONFIG).is_file() or (path / GENAI).is_file():
         return Checkpoint(path)
     files = _gguf_files(path)
     models = model_files(files)

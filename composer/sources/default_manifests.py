@@ -1,6 +1,6 @@
 """Find the manifest for a checkpoint that has none, by what its headers say.
 
-These are its config.json, the names of its tensors, or its GGUF metadata.
+These are its config.json, the names of its tensors and files, or its GGUF metadata.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from composer.formats import Headers
 from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.manifest import Manifest, read_manifest
+from composer.sources.checkpoint import CONFIG, GENAI
 from composer.sources.hub import HubFiles
 from composer.sources.shipped import shipped_folder
 
 FOLDER = "defaults"
-MODEL_TYPE, ARCHITECTURE = "model_type", "general.architecture"
+MODEL_TYPE, GENAI_TYPE, ARCHITECTURE = "model_type", "model.type", "general.architecture"
 CLIP = "clip."  # how the keys of encoders in GGUF files begin
-TENSORS = "tensors"  # the key of `recognises` that lists what names of tensors begin with
+# The keys of `recognises` that list what names of tensors begin with, and ONNX files.
+TENSORS, ONNX_FILES = "tensors", "files"
+BESIDE = (TENSORS, ONNX_FILES)
 
 
 def default_manifests() -> Mapping[str, Manifest]:
@@ -40,8 +43,8 @@ def _manifests(folder: Path) -> Mapping[str, Manifest]:
 def default_manifest(checkpoint: Location, mmproj: Location | None = None) -> Manifest:
     """Return the default manifest of a checkpoint; raise S456 where there is none.
 
-    It is a folder with a config.json, or a GGUF file, `mmproj` that of encoders beside it. Of
-    several that fit, it is the one that states most.
+    It is a folder with a config.json, or that of onnxruntime-genai, or a GGUF file, `mmproj` that
+    of encoders beside it. Of several that fit, it is the one that states most.
     """
     headers = Headers(HubFiles())
     if checkpoint.inside.endswith(GGUF):
@@ -49,14 +52,24 @@ def default_manifest(checkpoint: Location, mmproj: Location | None = None) -> Ma
         stated = headers.gguf(file).metadata
         if mmproj is not None:
             stated = {**_of_encoders(headers.gguf(mmproj).metadata), **stated}
+    elif headers.exists(checkpoint / GENAI):
+        file, kind = checkpoint / GENAI, GENAI_TYPE
+        stated = headers.config(file)
     else:
-        file, kind = checkpoint / "config.json", MODEL_TYPE
+        file, kind = checkpoint / CONFIG, MODEL_TYPE
         stated = headers.config(file)
     fitting = [each for each in default_manifests().values() if _fits(each, stated)]
-    for manifest in sorted(fitting, key=lambda each: len(each.recognises), reverse=True):
-        if _has_tensors(manifest, checkpoint, headers):
+    for manifest in sorted(fitting, key=_statements, reverse=True):
+        if _has_tensors(manifest, checkpoint, headers) and _has_files(
+            manifest, checkpoint, headers
+        ):
             return manifest
     raise ComposerError(_unknown(checkpoint, file, kind, _value(stated, kind)))
+
+
+def _statements(manifest: Manifest) -> tuple[int, int]:
+    """Return how much a manifest states."""
+    return len(manifest.recognises), len(manifest.recognises.get(ONNX_FILES, ()))
 
 
 def _of_encoders(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +78,7 @@ def _of_encoders(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fits(manifest: Manifest, stated: Mapping[str, Any]) -> bool:
-    wanted = {key: values for key, values in manifest.recognises.items() if key != TENSORS}
+    wanted = {key: values for key, values in manifest.recognises.items() if key not in BESIDE}
     return bool(wanted) and all(_value(stated, key) in values for key, values in wanted.items())
 
 
@@ -78,6 +91,16 @@ def _has_tensors(manifest: Manifest, checkpoint: Location, headers: Headers) -> 
     index = headers.gguf(checkpoint).tensors if is_file else headers.safetensors(checkpoint)
     names = [name.removeprefix("model.") for name in index]
     return all(any(name.startswith(prefix) for name in names) for prefix in prefixes)
+
+
+def _has_files(manifest: Manifest, checkpoint: Location, headers: Headers) -> bool:
+    """Return whether all ONNX files are there that a manifest is for, and no safetensors."""
+    files = manifest.recognises.get(ONNX_FILES, ())
+    if not files:
+        return True
+    if any(name.endswith(".safetensors") for name in headers.files.names(checkpoint)):
+        return False
+    return all(headers.exists(checkpoint / name) for name in files)
 
 
 def _value(stated: Mapping[str, Any], path: str) -> Any:

@@ -16,6 +16,7 @@ from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
 from composer.sources.checkpoint import (
     CONFIG,
+    GENAI,
     Checkpoint,
     hub_file,
     local_checkpoint,
@@ -134,7 +135,7 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
         return _shipped_for(id, recipes, hub)
     require_runnable(id.repo)
     model = hub_file(id, repository.files, part)
-    if model or CONFIG in repository.files:
+    if model or CONFIG in repository.files or GENAI in repository.files:
         mmproj = mmproj_file(model, repository.files) if model else ""
         encoders = repository.location(str(id), mmproj) if mmproj else None
         manifest = default_manifest(repository.location(str(id), model), encoders)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import composer
 from composer.cli import main
 from composer.core.errors import ComposerError
+from composer.core.suggest import listed
 from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
@@ -157,7 +158,7 @@ def test_an_unknown_checkpoint_is_refused(released, tmp_path):
     assert str(caught.value) == (
         f"{folder}/config.json: S456 {folder} has no bundle.yaml, and no default manifest is for "
         "its model_type 'qwen3_as'\n"
-        f"    the default manifests are {', '.join(sorted(default_manifests()))}\n"
+        f"    the default manifests are {listed(sorted(default_manifests()))}\n"
         "    hint: did you mean 'qwen3_asr'?"
     )
 
@@ -171,7 +172,7 @@ def test_no_two_default_manifests_state_the_same():
     manifests = default_manifests().values()
     stated = [json.dumps(dict(each.recognises), sort_keys=True) for each in manifests]
     assert len({*stated}) == len(stated)
-    kinds = {"model_type", "general.architecture"}
+    kinds = {"model_type", "model.type", "general.architecture"}
     assert all(len(kinds & {*each.recognises}) == 1 for each in manifests)
     assert all({"repo"} <= {*each.sources} <= {"repo", "mmproj"} for each in manifests)
 

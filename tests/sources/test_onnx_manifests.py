@@ -1,0 +1,227 @@
+"""A decoder that was published as ONNX runs by its ID, in each precision that there is of it."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import composer
+from composer.cli import main
+from composer.components.onnx.sequences import IsolatedSequences, LocalSequences
+from composer.core.errors import ComposerError
+from composer.formats.vocab_merges import QWEN2
+from composer.sources.resolve import find_bundle
+from tests import releases, replica
+from tests.components.chat_templates import CHATML_END, CHATML_TURN, LOOP
+from tests.components.gemma4_models import torch_model as gemma4_model
+from tests.components.mlx_lm.models import torch_model
+from tests.components.onnx_decoder.genai import write_genai
+from tests.components.onnx_decoder.loading import EMBED, MODEL, write_folder
+from tests.components.onnx_lm.loading import logits_of_torch, separate_store
+from tests.formats.test_gguf_tokenizer import byte_level
+from tests.models.decoders import their_greedy
+from tests.models.onnx_exports import export_decoder, export_embedding, pack_q4, rounded_to_q4
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+OPTIONS = {"answer": {"max_tokens": 8}}
+PROMPT = "<|im_start|>user\nthe names<|im_end|>\n<|im_start|>assistant\n"
+FILES = ("model.onnx", "model_fp16.onnx", "model_q4.onnx", "model_q4f16.onnx")
+VARIANTS = {None: "model_q4.onnx", "fp32": "model.onnx", "fp16": "model_fp16.onnx"}
+SIZES = {"num_hidden_layers": 2, "eos_token_id": 2}
+
+
+def with_tokenizer(folder, tokenizer):
+    tokenizer.save(str(folder / "tokenizer.json"))
+    template = {"chat_template": LOOP + CHATML_TURN + CHATML_END}
+    (folder / "tokenizer_config.json").write_text(json.dumps(template))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Return a folder in the layout of onnx-community, and what transformers answers."""
+    folder = tmp_path_factory.mktemp("onnx") / "repo"
+    tokenizer = byte_level(QWEN2, False, True)
+    model = torch_model(**SIZES, vocab_size=tokenizer.get_vocab_size())
+    codes = rounded_to_q4(model)
+    write_folder(model, folder)
+    with_tokenizer(folder, tokenizer)
+    plain = export_decoder(model, folder / "onnx/model.onnx")
+    pack_q4(plain, codes, folder / "onnx/model_q4.onnx")
+    for name, source in zip(FILES[1::2], FILES[::2], strict=True):  # its header is what is read
+        shutil.copy(folder / "onnx" / source, folder / "onnx" / name)
+    onnx.save(
+        onnx.load(str(plain)), str(plain), save_as_external_data=True, location="model.onnx_data"
+    )
+    return folder, their_greedy(model, tokenizer.encode(PROMPT).ids, count=8)
+
+
+def twin(folder):
+    """Return the files of a folder, as the test hub publishes them."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def ids(bundle, **more):
+    found = composer.load(bundle, **more)
+    answered = found.run(text="the names", taps=True, options=OPTIONS)
+    return answered.taps["answer.ids"].tolist(), found
+
+
+def test_it_runs_by_its_id_and_then_offline(published, hub, new_process, capsys):
+    mirror = hub({"ann/tiny-ONNX": twin(published[0])})
+    assert find_bundle("ann/tiny-ONNX").path.stem == "onnx-lm"
+    assert main(["check", "ann/tiny-ONNX"]) == 0
+    assert "variants: fp32, fp16, q4f16" in capsys.readouterr().out
+    for name in FILES:
+        file = published[0] / "onnx" / name
+        sent = sum(seen.sent for seen in mirror.requests_of(f"onnx/{name}"))
+        assert sent < file.stat().st_size or name == "model.onnx"  # the rest of which is beside it
+    assert not mirror.requests_of("onnx/model.onnx_data")
+    assert ids("ann/tiny-ONNX")[0] == published[1]
+    new_process(offline=True)
+    assert ids("ann/tiny-ONNX")[0] == published[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [None, "fp32"])
+def test_a_manifest_of_it_is_locked_and_then_trusted(
+    published, hub, new_process, tmp_path, monkeypatch, variant, capsys
+):
+    hub({"ann/tiny-ONNX": twin(published[0])})
+    assert main(["new", str(tmp_path / "mine"), "--from", "ann/tiny-ONNX"]) == 0
+    monkeypatch.chdir(tmp_path / "mine")
+    assert "\n  repo: hf:ann/tiny-ONNX\n" in (tmp_path / "mine/bundle.yaml").read_text()
+    found, bundle = ids(".", variant=variant)
+    assert found == published[1]
+    assert isinstance(graph_of(bundle), IsolatedSequences)
+    assert main(["lock", "."]) == 0
+    assert "model.onnx_data" in (tmp_path / "mine/bundle.lock").read_text()
+    new_process(offline=True)
+    found, bundle = ids(".", variant=variant)
+    assert found == published[1]
+    assert isinstance(graph_of(bundle), LocalSequences)
+
+
+def graph_of(bundle):
+    return bundle._components.by_name["decoder"].decoder.session.graph
+
+
+def test_a_folder_runs_and_remembers_a_conversation(published):
+    found = composer.load(published[0])
+    first = found.run(text="the names", options=OPTIONS)
+    second = found.run(text="again", history=first.outputs["history"], options=OPTIONS)
+    alone = composer.load(published[0]).run(
+        text="again", history=first.outputs["history"], options=OPTIONS
+    )
+    assert second.outputs["history"].tolist() == alone.outputs["history"].tolist()
+
+
+def trimmed(published, tmp_path, left):
+    folder = tmp_path / "repo"
+    shutil.copytree(published[0], folder)
+    for path in (folder / "onnx").iterdir():
+        if path.name not in left:
+            path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("left", "name"),
+    [
+        (("model_q4.onnx",), "onnx-lm-4bit"),
+        (("model.onnx", "model.onnx_data", "model_q4.onnx"), "onnx-lm-4bit"),
+        (("model.onnx", "model.onnx_data"), "onnx-lm-float"),
+    ],
+)
+def test_a_repository_with_fewer_files_has_the_smallest(published, tmp_path, left, name):
+    folder = trimmed(published, tmp_path, left)
+    assert find_bundle(folder).path.stem == name
+    assert ids(folder)[0] == published[1]
+
+
+def test_safetensors_come_before_graphs(published, tmp_path):
+    folder = trimmed(published, tmp_path, FILES)
+    (folder / "model.safetensors").write_bytes(b"")
+    assert find_bundle(folder).path.stem == "lm"
+
+
+def test_speech_cannot_be_put_into_ids(published, tmp_path):
+    """A bundle that scatters rows into the prompt is refused, with the reason."""
+    folder = trimmed(published, tmp_path, FILES)
+    assert folder == tmp_path / "repo"
+    (tmp_path / "bundle.yaml").write_text(MANIFEST)
+    report = composer.check(tmp_path)
+    reason = "repo/onnx/model_q4.onnx: it takes input_ids alone, so that no row of speech"
+    found = {problem.code: str(problem) for problem in report.problems}
+    assert set(found) == {"W201", "W203", "W204"}  # no embed, no input embeds, and prompt instead
+    assert reason in found["W201"]
+    assert reason in found["W203"]
+
+
+MANIFEST = """composer: 1
+name: speaks
+sources: {repo: ./repo}
+components:
+  decoder: {use: onnx.decoder, weights: repo/onnx/model_q4.onnx, files: repo}
+inputs: {ids: ids}
+graph:
+  words: {run: decoder.embed, with: {ids: $ids}}
+  answer: {run: decoder.generate, with: {embeds: $words}}
+outputs: {text: $answer.text}
+"""
+
+
+def test_a_folder_of_onnxruntime_genai_runs(tmp_path):
+    """Its attention is one operator, and its logits are those of the last row alone."""
+    tokenizer = byte_level(QWEN2, False, True)
+    model = torch_model("llama", **SIZES, vocab_size=tokenizer.get_vocab_size())
+    folder = write_genai(model, tmp_path / "repo")
+    with_tokenizer(folder, tokenizer)
+    assert find_bundle(folder).path.stem == "onnx-genai"
+    assert composer.check(folder).ok
+    wanted = tokenizer.encode(PROMPT).ids
+    found, bundle = ids(folder)
+    assert found == their_greedy(model, wanted, count=8)
+    decoder = bundle._components.by_name["decoder"]
+    logits = decoder.logits(prompt=np.array(wanted))
+    assert separate_store(logits, logits_of_torch(model, np.array(wanted))) < 1e-4
+
+
+def test_a_model_of_another_type_is_named(published, tmp_path):
+    folder = trimmed(published, tmp_path, FILES)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen33"}))
+    with pytest.raises(ComposerError, match="no default manifest is for its model_type 'qwen33'"):
+        find_bundle(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["_q4", ""])
+def test_gemma_4_converses_with_its_per_layer_inputs(hub, tmp_path, suffix):
+    model = gemma4_model("e2b", vocab_size=300, vocab_size_per_layer_input=300)
+    folder = write_folder(model, tmp_path / "repo", model_type="gemma4")
+    replica.tokenizer(folder, releases.GEMMA_SPECIALS)
+    export_decoder(model, folder / MODEL, embeds=True, keep=True)
+    export_embedding(model, folder / EMBED, per_layer=4)
+    for name in (MODEL, EMBED):
+        for other in ("_fp16", "_q4", "_q4f16"):
+            shutil.copy(folder / name, folder / name.replace(".onnx", f"{other}.onnx"))
+    hub({"ann/gemma-4-ONNX": twin(folder)})
+    assert find_bundle("ann/gemma-4-ONNX").path.stem == "onnx-gemma-4"
+    assert composer.check("ann/gemma-4-ONNX").ok
+    bundle = composer.load("ann/gemma-4-ONNX", variant=None if suffix else "fp32")
+    history = []
+    for text in ("Good morning.", "What did I say?"):
+        found = bundle.run(
+            text=text, history=history, taps=["asked.ids", "answer.ids"], options=OPTIONS
+        )
+        asked = torch.tensor(found.taps["asked.ids"])[None]
+        with torch.no_grad():
+            wanted = model.generate(asked, max_new_tokens=8, do_sample=False)
+        answered = found.taps["answer.ids"].tolist()
+        assert answered
+        assert wanted[0, asked.shape[1] :].tolist()[: len(answered)] == answered
+        history = found.outputs["history"]
