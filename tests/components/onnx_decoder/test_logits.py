@@ -5,11 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
+import composer
 from tests.components.gemma4_models import ROWS
 from tests.components.gemma4_models import torch_model as gemma4_model
 from tests.components.mlx_lm.models import IDS, greedy_of_torch, torch_model
 from tests.components.onnx_decoder.loading import EMBED, MODEL, load, write_folder
+from tests.components.onnx_graphs import save as save_graph
+from tests.components.onnx_graphs import value
 from tests.components.onnx_lm.loading import logits_of_torch, separate_store
 from tests.models.onnx_exports import edited, export_decoder, export_embedding, pack_q4
 from tests.streams import ids_of
@@ -176,3 +180,49 @@ def test_gemma_4_without_per_layer_inputs(tmp_path):
     with torch.no_grad():
         wanted = model(inputs_embeds=torch.tensor(given)[None]).logits[0].numpy()
     assert separate_store(lm.logits(embeds=given), wanted) < CLOSE
+
+
+SPEAKS = """composer: 1
+name: speaks
+sources: {repo: ./repo}
+components:
+  decoder:
+    use: onnx.decoder
+    weights: repo/onnx/decoder_model_merged.onnx
+    files: repo
+    config: {embed: onnx/embed_tokens.onnx}
+  projector: {use: onnx.graph, weights: repo/projector.onnx, emits: decoder.embed}
+inputs: {ids: ids, at: mask, rows: {type: tensor, port: "f32 N 64"}}
+graph:
+  words: {run: decoder.embed, with: {ids: $ids}}
+  soft: {run: projector, with: {x: $rows}}
+  embeds: {run: scatter, with: {base: $words, at: $at, values: $soft}}
+  answer: {run: decoder.generate, with: {embeds: $embeds, max_tokens: 12}}
+outputs: {ids: $answer.ids}
+"""
+
+
+@pytest.mark.slow
+def test_rows_of_speech_are_scattered_into_embeddings(tmp_path):
+    model = torch_model(num_hidden_layers=2)
+    write_folder(model, tmp_path / "repo")
+    export_decoder(model, tmp_path / "repo" / MODEL, embeds=True)
+    export_embedding(model, tmp_path / "repo" / EMBED)
+    form = ("f32", [1, "n", 64])
+    copied = helper.make_node("Identity", ["x"], ["y"])
+    save_graph(tmp_path / "repo/projector.onnx", [copied], [value("x", *form)], [value("y", *form)])
+    (tmp_path / "bundle.yaml").write_text(SPEAKS)
+    rows = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32)
+    at = np.isin(np.arange(len(IDS)), [3, 4, 5, 9])
+    with composer.load(tmp_path) as bundle:
+        found = bundle.run(ids=IDS, at=at, rows=rows, taps=["embeds"]).outputs["ids"]
+        other = bundle.run(ids=IDS, at=np.roll(at, 1), rows=rows).outputs["ids"]
+    embeds = model.get_input_embeddings().weight.detach()[IDS].clone()
+    embeds[torch.tensor(at)] = torch.tensor(rows)
+    wanted = []
+    for _ in range(12):
+        with torch.no_grad():
+            wanted.append(int(model(inputs_embeds=embeds[None]).logits[0, -1].argmax()))
+        embeds = torch.cat([embeds, model.get_input_embeddings().weight.detach()[wanted[-1:]]])
+    assert found.tolist() == wanted
+    assert other.tolist() != wanted
