@@ -95,6 +95,21 @@ class Embedded(torch.nn.Module):
         return embeds, rows
 
 
+class Placed(Embedded):
+    """What embeds ids as Mobius does: speech in its place, and per-layer inputs mixed."""
+
+    def __init__(self, model, mark):
+        super().__init__(model, 3)
+        self.mark = mark
+
+    def forward(self, ids, rows):
+        marked = ids == self.mark
+        embeds = self.model.embed_tokens(ids)
+        embeds = embeds.masked_scatter(marked[..., None].expand_as(embeds), rows)
+        layers = self.model.get_per_layer_inputs(torch.where(marked, 0, ids), None)
+        return embeds, self.model.project_per_layer_inputs(embeds, layers).flatten(2)
+
+
 def export_decoder(model, path, past=3, **how):
     """Write the decoder's graph, traced with a cache of some rows."""
     made = Exported(model, **how)
@@ -135,6 +150,15 @@ def export_embedding(model, path, per_layer=0):
     axes = {name: {0: "batch_size", 1: "sequence_length"} for name in ("input_ids", *outputs)}
     ids = torch.arange(3, 8)[None]
     return _export(Embedded(model, per_layer), [ids], path, ["input_ids"], outputs, axes)
+
+
+def export_placing(model, path, mark):
+    """Write the graph that embeds ids and puts rows of speech where `mark` stands."""
+    names, outputs = ["input_ids", "audio_features"], ["inputs_embeds", "per_layer_inputs"]
+    axes = {name: {0: "batch_size", 1: "sequence_length"} for name in ("input_ids", *outputs)}
+    axes["audio_features"] = {0: "num_audio_tokens"}
+    given = [torch.tensor([[3, mark, mark, 4]]), torch.randn(2, model.config.hidden_size)]
+    return _export(Placed(model, mark), given, path, names, outputs, axes)
 
 
 def _export(module, given, path, names, outputs, axes):

@@ -23,7 +23,7 @@ from ...checkpoints.tokenizer import unknown_tokens
 from ..session import Session
 from ..versions import version_problems
 from .decoder import GraphDecoder
-from .files import DecoderFiles, bind_sizes, missing_reasons, own_methods, read_files
+from .files import ROWS, DecoderFiles, bind_sizes, missing_reasons, own_methods, read_files
 from .ports import EMBEDS, IDS, LAYERS
 from .session import DecoderSession, contract_of
 
@@ -57,7 +57,8 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
     What it takes is read from its file: ids (`prompt`), or embeddings and, where it has them,
     per-layer inputs, which `embed` and `per_layer` look up in a second file. Four axes of
     per_layer_inputs are rows of the table, as gemma4 takes them; three are these with the projected
-    embeddings, of the space `per_layer_mixed`. Its weights are computed with as they are stored.
+    embeddings, of the space `per_layer_mixed`, and then `embed` takes the rows of encoders: nothing
+    can be put into its embeddings afterwards. Its weights are computed with as they are stored.
     The cache stays in ONNX Runtime. Texts are continued in turn, each as a batch of 1.
     """
 
@@ -86,8 +87,8 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             dims=bind_sizes(found),
             dtype=found.ports.tokens.dtype if found.ports.takes_embeds else "f32",
             nbytes=sum(each.nbytes for each in found.signatures),
-            methods=own_methods(cls.methods, found.ports),
-            missing_reasons=missing_reasons(found.ports),
+            methods=own_methods(cls.methods, found),
+            missing_reasons=missing_reasons(found),
             notes=tuple(notes),
             stamps=stamp_files([*files, model.config, model.tokenizer]),
             option_faults=partial(
@@ -111,7 +112,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
 
     def __init__(self, found: DecoderFiles, placement: Placement) -> None:
         model, ports = found.model, found.ports
-        self.embedding = found.embedding
+        self.embedding, self.marks = found.embedding, model.marks
         self.embedder: Session | None = None
         if found.embed_signature:
             path, nbytes = found.embed_signature.file.path, found.embed_signature.nbytes
@@ -128,23 +129,37 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             placement.get("cache_gb"),
         )
 
-    def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the graph's inputs for ids."""
+    def rows(self, ids: np.ndarray, **encoded: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the graph's inputs for ids, and for rows of encoders by their ports."""
         if self.embedding is None or self.embedder is None:
             return {IDS: ids}
-        return self.embedding.embed(self.embedder, ids)
+        given = {ROWS[port]: rows for port, rows in encoded.items() if rows is not None}
+        return self.embedding.embed(self.embedder, ids, given, self.marks if encoded else {})
 
-    @method(ids="i64 T", returns="T D @embed")
-    def embed(self, ids: np.ndarray) -> np.ndarray:
-        """Make embeddings of ids, as the decoder takes them."""
-        self.writer.check_ids(ids)
-        return self.rows(ids)[EMBEDS]
+    @method(
+        ids="i64 T",
+        speech="A D @embed",
+        pictures="I D @embed",
+        returns="T D @embed",
+    )
+    def embed(self, ids: np.ndarray, speech: Any = None, pictures: Any = None) -> np.ndarray:
+        """Make embeddings of ids, as the decoder takes them.
 
-    @method(ids="i64 T", returns="T L P @per_layer")
-    def per_layer(self, ids: np.ndarray) -> np.ndarray:
-        """Make per-layer inputs of ids."""
+        Where the graph does that itself, rows of encoders are put where ids mark them.
+        """
         self.writer.check_ids(ids)
-        return self.rows(ids)[LAYERS]
+        return self.rows(ids, speech=speech, pictures=pictures)[EMBEDS]
+
+    @method(
+        ids="i64 T",
+        speech="A D @embed",
+        pictures="I D @embed",
+        returns="T L P @per_layer",
+    )
+    def per_layer(self, ids: np.ndarray, speech: Any = None, pictures: Any = None) -> np.ndarray:
+        """Make per-layer inputs of ids, and of the rows that `embed` takes."""
+        self.writer.check_ids(ids)
+        return self.rows(ids, speech=speech, pictures=pictures)[LAYERS]
 
     @method(
         prompt="i64 T",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from composer.core.backend import LONG
-from composer.core.errors import Place
+from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.core.suggest import listed
@@ -38,11 +38,21 @@ class EmbeddingPorts:
     outputs: Mapping[str, OnnxValue]
     widths: Mapping[str, int]
 
-    def embed(self, session: Session, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what is made of ids [T], each row by row."""
+    def embed(
+        self, session: Session, ids: np.ndarray, rows: Mapping[str, Any], marks: Mapping[str, int]
+    ) -> dict[str, np.ndarray]:
+        """Return what is made of ids [T], each row by row, with rows of encoders at their marks."""
         feeds = {IDS: ids[None].astype(LONG[self.inputs[IDS].dtype])}
         for name, width in self.widths.items():
-            feeds[name] = np.zeros((0, width), LONG[self.inputs[name].dtype])
+            own = rows.get(name)
+            if own is None:
+                own = np.zeros((0, width))
+            marked = int(np.count_nonzero(ids == marks[name])) if name in marks else len(own)
+            if len(own) != marked:
+                message = f"{self.file}: {name} has {len(own)} rows, and {marked} ids mark one"
+                hint = f"the id {marks[name]} stands where a row is put"
+                raise ComposerError(Problem("R502", message, hint=hint))
+            feeds[name] = own.astype(LONG[self.inputs[name].dtype])
         made = session.run(feeds)
         return {name: made[name][0] for name in (EMBEDS, LAYERS) if name in made}
 
@@ -63,11 +73,14 @@ def read_embedding(signature: OnnxSignature, decoder: DecoderPorts) -> Embedding
             problems.report("W283", wrong)
         elif value.name in FEATURES:
             _, width = value.dims or (None, None)
-            if isinstance(width, int):
-                widths[value.name] = width
-            else:
-                text = f"{value.name} {shape_text(value.dims or ())}"
+            own = (decoder.tokens.dims or ())[-1]
+            text = f"{value.name} {shape_text(value.dims or ())}"
+            if not isinstance(width, int):
                 problems.report("W283", f"{text} does not say how wide its rows are")
+            elif isinstance(own, int) and width != own:
+                problems.report("W283", f"{text} is not as wide as the embeddings, {own}")
+            else:
+                widths[value.name] = width
     if IDS not in inputs:
         problems.report("W283", f"what embeds ids has the input {IDS}")
     outputs = {each.name: each for each in signature.outputs}

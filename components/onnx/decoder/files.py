@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError, Problem
-from composer.core.ports import parse_port
+from composer.core.ports import Port, parse_port
 
 from .embedding import EmbeddingPorts, read_embedding
-from .model import TextModel, checkpoint_folder, read_model
+from .model import MARKS, TextModel, checkpoint_folder, read_model
 from .ports import EMBEDS, IDS, LAYERS, DecoderPorts, read_ports
 
 if TYPE_CHECKING:
     from composer.formats import Headers, OnnxSignature
 
-MIXED = parse_port("T W @per_layer_mixed")
+MIXED, WHOLE = parse_port("T W @per_layer_mixed"), parse_port("T D @embed_whole")
+# The inputs that are rows of encoders, by their names as ports.
+ROWS = {"speech": "audio_features", "pictures": "image_features"}
 NO_ROWS = (
     "it takes input_ids alone, so that no row of speech or of a picture can be put into it: that "
     "takes an export with inputs_embeds"
@@ -82,38 +84,56 @@ def bind_sizes(found: DecoderFiles) -> dict[str, Bound]:
     return dims
 
 
-def _missing(ports: DecoderPorts) -> set[str]:
-    """Return the methods and ports that a decoder does not have."""
-    if not ports.takes_embeds:
-        return {"embed", "embeds", "per_layer"}
-    return {"prompt", *(() if LAYERS in ports.inputs else ("per_layer",))}
+def _own_spaces(found: DecoderFiles) -> dict[str, Port]:
+    """Return the ports, by methods and inputs, of embeddings that are whole, and of what follows.
+
+    They are where a graph puts rows of encoders in place, or has projected them.
+    """
+    layers = found.ports.inputs.get(LAYERS)
+    mixed = layers is not None and len(layers.dims or ()) == 3
+    spaces = {}
+    if mixed or (found.embedding and found.embedding.widths):
+        spaces = {"embed": WHOLE, "embeds": WHOLE}
+    if mixed:
+        spaces["per_layer"] = MIXED
+    return spaces
 
 
-def missing_reasons(ports: DecoderPorts) -> dict[str, str]:
-    """Say why a decoder lacks what others have."""
+def missing_reasons(found: DecoderFiles) -> dict[str, str]:
+    """Say of each method and port that others have why a decoder does not have it."""
+    ports, file = found.ports, found.ports.file
     if not ports.takes_embeds:
-        return dict.fromkeys(_missing(ports), f"{ports.file}: {NO_ROWS}")
-    reasons = {"prompt": f"{ports.file}: it takes {EMBEDS}, as `embed` gives them"}
+        return dict.fromkeys(("embed", "embeds", "per_layer", *ROWS), f"{file}: {NO_ROWS}")
+    assert found.embedding
+    reasons = {"prompt": f"{file}: it takes {EMBEDS}, as `embed` gives them"}
     if LAYERS not in ports.inputs:
-        reasons["per_layer"] = f"{ports.file}: it has no input {LAYERS}"
+        reasons["per_layer"] = f"{file}: it has no input {LAYERS}"
+    for port, name in ROWS.items():
+        if name not in found.embedding.widths:
+            reasons[port] = f"{found.embedding.file}: it has no input {name}; use scatter"
+        elif name not in found.model.marks:
+            reasons[port] = f"{found.model.config}: it has no {MARKS[name]}"
     return reasons
 
 
 def own_methods(
-    methods: Mapping[str, CallSignature], ports: DecoderPorts
+    methods: Mapping[str, CallSignature], found: DecoderFiles
 ) -> dict[str, CallSignature]:
-    """Return the methods of a decoder with the inputs that it has, all of them required."""
-    missing, found = _missing(ports), {}
-    layers = ports.inputs.get(LAYERS)
-    mixed = layers is not None and len(layers.dims or ()) == 3
+    """Return the methods of a decoder with the inputs that it has; rows of encoders are optional.
+
+    Embeddings that are whole are in a space of their own, so that no row is put into them.
+    """
+    missing, own = missing_reasons(found), {}
+    spaces = _own_spaces(found)
     for name, signature in methods.items():
         if name in missing:
             continue
-        inputs = {port: each for port, each in signature.inputs.items() if port not in missing}
-        returns = signature.returns
-        if mixed and "per_layer" in inputs:
-            inputs["per_layer"] = (MIXED,)
-        if mixed and name == "per_layer":
-            returns = dict.fromkeys(returns, MIXED)
-        found[name] = replace(signature, inputs=inputs, returns=returns, optional=frozenset())
-    return found
+        inputs, returns = {}, signature.returns
+        for port, each in signature.inputs.items():
+            if port not in missing:
+                inputs[port] = (spaces[port],) if port in spaces else each
+        if name in spaces:
+            returns = dict.fromkeys(returns, spaces[name])
+        optional = signature.optional & ROWS.keys() & inputs.keys()
+        own[name] = replace(signature, inputs=inputs, returns=returns, optional=optional)
+    return own

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONFIG, GENAI = "config.json", "genai_config.json"
 SUFFIX = ".onnx"
+MARKS = {"audio_features": "audio_token_id", "image_features": "image_token_id"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TextModel:
     config: Location
     vocabulary: Vocabulary
     positions: int | None
+    marks: Mapping[str, int]  # the ids where rows of encoders are put, by the graph's inputs
     notes: tuple[Problem, ...]
 
 
@@ -63,7 +65,11 @@ def read_model(spec: Spec, headers: Headers, ports: DecoderPorts) -> TextModel:
     notes.raise_any()
     vocabulary = Vocabulary(rows, witness, stop)
     notes.add(*check_tokenizer(tokenizer, headers, vocabulary))
-    return TextModel(tokenizer, file, vocabulary, positions, tuple(notes))
+    marks = {}
+    for name, key in MARKS.items():
+        if type(config.get(key)) is int:
+            marks[name] = config[key]
+    return TextModel(tokenizer, file, vocabulary, positions, marks, tuple(notes))
 
 
 def _config(folder: Location, headers: Headers) -> tuple[Location, Mapping[str, Any]]:
@@ -73,7 +79,7 @@ def _config(folder: Location, headers: Headers) -> tuple[Location, Mapping[str, 
         model = headers.config(genai).get("model")
         model = model if isinstance(model, dict) else {}
         keys = {"max_position_embeddings": "context_length"}
-        names = ("eos_token_id", "vocab_size", "max_position_embeddings")
+        names = ("eos_token_id", "vocab_size", "max_position_embeddings", *MARKS.values())
         return genai, {name: model.get(keys.get(name, name)) for name in names}
     config = folder / CONFIG
     if headers.exists(config):

@@ -8,6 +8,7 @@ import torch
 from onnx import helper
 
 import composer
+from composer.core.errors import ComposerError
 from tests.components.gemma4_models import ROWS
 from tests.components.gemma4_models import torch_model as gemma4_model
 from tests.components.mlx_lm.models import IDS, greedy_of_torch, torch_model
@@ -15,7 +16,13 @@ from tests.components.onnx_decoder.loading import EMBED, MODEL, load, write_fold
 from tests.components.onnx_graphs import save as save_graph
 from tests.components.onnx_graphs import value
 from tests.components.onnx_lm.loading import logits_of_torch, separate_store
-from tests.models.onnx_exports import edited, export_decoder, export_embedding, pack_q4
+from tests.models.onnx_exports import (
+    edited,
+    export_decoder,
+    export_embedding,
+    export_placing,
+    pack_q4,
+)
 from tests.streams import ids_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,6 +187,37 @@ def test_gemma_4_without_per_layer_inputs(tmp_path):
     with torch.no_grad():
         wanted = model(inputs_embeds=torch.tensor(given)[None]).logits[0].numpy()
     assert separate_store(lm.logits(embeds=given), wanted) < CLOSE
+
+
+MARK = 90
+
+
+@pytest.mark.slow
+def test_rows_that_a_graph_puts_in_place(tmp_path):
+    model = gemma4_model("e2b")
+    write_folder(model, tmp_path, audio_token_id=MARK)
+    export_decoder(model, tmp_path / MODEL, embeds=True, mixed=True, keep=True)
+    export_placing(model, tmp_path / EMBED, MARK)
+    lm = load(tmp_path, MODEL, embed=EMBED)
+    ids, at = LONG.copy(), [4, 5, 6, 11]
+    ids[ids == MARK] = 3
+    ids[at] = MARK
+    rows = np.random.default_rng(1).standard_normal((4, 96)).astype(np.float32)
+    given = {"embeds": lm.embed(ids, rows), "per_layer": lm.per_layer(ids, rows)}
+    with torch.no_grad():
+        plain = torch.tensor(np.where(ids == MARK, 0, ids))[None]
+        embeds = model.model.embed_tokens(plain)
+        embeds[0, at] = torch.tensor(rows)
+        layers = model.model.get_per_layer_inputs(plain, None)
+        wanted = model(inputs_embeds=embeds, per_layer_inputs=layers).logits[0].numpy()
+    assert separate_store(lm.logits(**given), wanted) < CLOSE
+    late = lm.embed(np.where(ids == MARK, 0, ids))
+    before = lm.per_layer(np.where(ids == MARK, 0, ids))
+    late[at] = rows  # the per-layer inputs would not have the rows in them
+    assert separate_store(lm.logits(embeds=late, per_layer=before), wanted) > 1e-3
+    with pytest.raises(ComposerError, match="audio_features has 3 rows, and 4 ids mark one"):
+        lm.embed(ids, rows[:3])
+    assert greedy(lm, count=4, **given)
 
 
 SPEAKS = """composer: 1

@@ -68,7 +68,8 @@ def test_ids_alone_take_no_rows_of_speech(folder):
         "repo/onnx/model.onnx: it takes input_ids alone, so that no row of speech or of a picture "
         "can be put into it: that takes an export with inputs_embeds"
     )
-    assert facts.missing_reasons == dict.fromkeys(["embeds", "embed", "per_layer"], reason)
+    lacking = ["embeds", "embed", "per_layer", "speech", "pictures"]
+    assert facts.missing_reasons == dict.fromkeys(lacking, reason)
 
 
 @pytest.mark.parametrize("layers", [{}, LAYERS, MIXED], ids=["none", "rows", "mixed"])
@@ -86,8 +87,31 @@ def test_embeddings_and_both_meanings_of_per_layer_inputs(folder, layers):
         return
     space = "per_layer" if layers is LAYERS else "per_layer_mixed"
     assert sizes == {"V": ROWS, "D": D} | ({"L": 3, "P": 5} if layers is LAYERS else {"W": 15})
+    (embeds,) = generate.inputs["embeds"]
+    whole = "embed" if layers is LAYERS else "embed_whole"
+    assert embeds.space == facts.methods["embed"].returns["out"].space == whole
     (port,) = generate.inputs["per_layer"]
     assert port.space == facts.methods["per_layer"].returns["out"].space == space
+
+
+FEATURES = {"audio_features": ("f32", ["n", D]), "image_features": ("f32", ["n", D])}
+
+
+def test_rows_that_a_graph_puts_in_place_are_inputs_of_embed(folder):
+    """Whatever is put into such embeddings afterwards would be in another space."""
+    write(folder, EMBEDS | MIXED)
+    inputs = {"input_ids": PLAIN["input_ids"]} | FEATURES
+    write(folder, inputs, TABLE | MIXED, "onnx/embed.onnx")
+    config = folder / "config.json"
+    config.write_text('{"eos_token_id": 2, "audio_token_id": 7}')
+    facts = facts_of(folder, embed="onnx/embed.onnx")
+    embed = facts.methods["embed"]
+    assert [*embed.inputs] == [*facts.methods["per_layer"].inputs] == ["ids", "speech"]
+    assert embed.optional == {"speech"}
+    assert embed.inputs["speech"][0].space == "embed"
+    assert embed.returns["out"].space == "embed_whole"
+    reason = "repo/config.json: it has no image_token_id"
+    assert facts.missing_reasons["pictures"] == reason
 
 
 def test_the_meanings_are_distinguished(folder):
@@ -116,6 +140,11 @@ NARROW = {"inputs_embeds": ("f32", ["batch_size", "length", D - 1])}
             {"audio_features": ("f32", ["n", "width"])},
             TABLE,
             "audio_features [n, width] does not say how wide its rows are",
+        ),
+        (
+            {"audio_features": ("f32", ["n", D + 1])},
+            TABLE,
+            "audio_features [n, 7] is not as wide as the embeddings, 6",
         ),
     ],
 )
