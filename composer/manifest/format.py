@@ -250,7 +250,7 @@ class BundleFields(Strict):
         description="The checkpoints without a manifest that this one is for: keys of their "
         "config.json, nested ones after a dot, or of a GGUF file's metadata, each with the values "
         "that it may have. Under `tensors`: what names of tensors begin with, all of them. Under "
-        "`files`: the ONNX files of a checkpoint without safetensors, all of them.",
+        "`files`: files that are there, all of them, where there are no safetensors.",
         examples=[{"model_type": ["qwen3", "llama"]}],
     )
     sources: dict[Name, SourceText] = Field(

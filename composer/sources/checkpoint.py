@@ -17,7 +17,7 @@ from composer.formats.gguf import SUFFIX as GGUF
 from composer.manifest import FILES
 from composer.sources.hub import HubId
 
-CONFIG, GENAI = "config.json", "genai_config.json"  # the second is onnxruntime-genai's
+CONFIG, GENAI = "config.json", "genai_config.json"
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # behind the name of a part, without its suffix
 SOURCE, MMPROJ = "repo", "mmproj"  # the sources that stand for them in a default manifest
 ENCODERS = re.compile(r"(?:.*/)?mmproj[^/]*|.*[-._]mmproj", re.S)

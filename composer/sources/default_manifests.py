@@ -24,9 +24,9 @@ from composer.sources.shipped import shipped_folder
 FOLDER = "defaults"
 MODEL_TYPE, GENAI_TYPE, ARCHITECTURE = "model_type", "model.type", "general.architecture"
 CLIP = "clip."  # how the keys of encoders in GGUF files begin
-# The keys of `recognises` that list what names of tensors begin with, and ONNX files.
-TENSORS, ONNX_FILES = "tensors", "files"
-BESIDE = (TENSORS, ONNX_FILES)
+# The keys of `recognises` that list what names of tensors begin with, and files.
+TENSORS, FILES = "tensors", "files"
+BESIDE = (TENSORS, FILES)
 
 
 def default_manifests() -> Mapping[str, Manifest]:
@@ -43,8 +43,8 @@ def _manifests(folder: Path) -> Mapping[str, Manifest]:
 def default_manifest(checkpoint: Location, mmproj: Location | None = None) -> Manifest:
     """Return the default manifest of a checkpoint; raise S456 where there is none.
 
-    It is a folder with a config.json, or that of onnxruntime-genai, or a GGUF file, `mmproj` that
-    of encoders beside it. Of several that fit, it is the one that states most.
+    It is a folder with a config.json or a genai_config.json, or a GGUF file, `mmproj` that of
+    encoders beside it. Of several that fit, it is the one that states most.
     """
     headers = Headers(HubFiles())
     if checkpoint.inside.endswith(GGUF):
@@ -69,7 +69,7 @@ def default_manifest(checkpoint: Location, mmproj: Location | None = None) -> Ma
 
 def _statements(manifest: Manifest) -> tuple[int, int]:
     """Return how much a manifest states."""
-    return len(manifest.recognises), len(manifest.recognises.get(ONNX_FILES, ()))
+    return len(manifest.recognises), len(manifest.recognises.get(FILES, ()))
 
 
 def _of_encoders(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def _has_tensors(manifest: Manifest, checkpoint: Location, headers: Headers) -> 
 
 
 def _has_files(manifest: Manifest, checkpoint: Location, headers: Headers) -> bool:
-    """Return whether all ONNX files are there that a manifest is for, and no safetensors."""
-    files = manifest.recognises.get(ONNX_FILES, ())
+    """Return whether all files are there that a manifest is for, and no safetensors."""
+    files = manifest.recognises.get(FILES, ())
     if not files:
         return True
     if any(name.endswith(".safetensors") for name in headers.files.names(checkpoint)):
