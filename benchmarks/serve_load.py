@@ -1,4 +1,4 @@
-"""Serve ten times what the machine can do: what is accepted, how long it takes, what is refused."""
+"""Serve ten times what a machine can do: what is accepted, how long it takes, what is refused."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import httpx2
@@ -67,8 +68,15 @@ def resident(process: subprocess.Popen[str]) -> float:
     return int(path.read_text().split()[1]) * PAGE / 1e6 if path.exists() else 0.0
 
 
-async def measure(url: str, seconds: float, process: subprocess.Popen[str]) -> None:
-    """Measure the rate that the server reaches, then send ten times as much for a while."""
+async def print_memory(process: subprocess.Popen[str]) -> None:
+    """Print the process's memory now and after each minute, until this is cancelled."""
+    for minute in count():
+        print(f"memory after {minute} min: {resident(process):.0f} MB", flush=True)
+        await asyncio.sleep(60)
+
+
+async def measure(url: str, times: float, seconds: float, process: subprocess.Popen[str]) -> None:
+    """Measure the rate that the server reaches, then send so many times as much for a while."""
     clip = CLIP.read_bytes()
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
@@ -87,21 +95,22 @@ async def measure(url: str, seconds: float, process: subprocess.Popen[str]) -> N
         rate = len(both.seconds) / (time.perf_counter() - began)
         print(f"one at a time: p50 / p95 / p99 {quantiles(alone.seconds[1:])} ms")
         print(f"two at a time: {rate:.2f} requests a second, {quantiles(both.seconds)} ms")
-        before = resident(process)
+        memory = asyncio.create_task(print_memory(process))
         load, waiting = Load(), set[asyncio.Task[str]]()
         began = time.perf_counter()
-        for number in range(round(10 * rate * seconds)):
-            await asyncio.sleep(max(0.0, began + number / (10 * rate) - time.perf_counter()))
+        for number in range(round(times * rate * seconds)):
+            await asyncio.sleep(max(0.0, began + number / (times * rate) - time.perf_counter()))
             waiting.add(asyncio.ensure_future(load.one(client, clip, text)))
         taken = time.perf_counter() - began
         await asyncio.gather(*waiting)
+        memory.cancel()
         page = (await client.get("/metrics")).text
     accepted = len(load.seconds) / taken
-    print(f"ten times as many for {taken:.0f} s: {sum(load.statuses.values())} requests")
+    print(f"{times:g} times as many for {taken:.0f} s: {sum(load.statuses.values())} requests")
     print(f"statuses: {dict(load.statuses)}, wrong texts: {load.wrong}")
     print(f"accepted: {accepted:.2f} a second, {quantiles(load.seconds)} ms")
     print(f"refused: {quantiles(load.refused)} ms")
-    print(f"memory: {before:.0f} MB before, {resident(process):.0f} MB after")
+    print(f"memory at the end: {resident(process):.0f} MB")
     depth = re.search(r"^composer_queue_depth (\S+)", page, re.M)
     print(f"queue at the end: {depth[1] if depth else '?'}")
 
@@ -109,6 +118,7 @@ async def measure(url: str, seconds: float, process: subprocess.Popen[str]) -> N
 def main(arguments: list[str]) -> None:
     """Serve the miniature, load it, stop it, and say how it ended."""
     parser = argparse.ArgumentParser(prog="scripts/bench serve-load", description=__doc__)
+    parser.add_argument("--times", type=float, default=10, help="its rate, so many times")
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args(arguments)
     command = [sys.executable, "-m", "composer", "serve", BUNDLE, "--port", "0"]
@@ -116,7 +126,7 @@ def main(arguments: list[str]) -> None:
     try:
         assert process.stdout
         url = process.stdout.readline().split()[-1]
-        asyncio.run(measure(url, given.seconds, process))
+        asyncio.run(measure(url, given.times, given.seconds, process))
         process.terminate()
         print(f"stopped with status {process.wait(60)}")
     finally:

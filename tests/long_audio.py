@@ -57,9 +57,10 @@ def recording(seconds, seed=1, pool=24):
 def peak_memory(path: Path) -> float:
     """Return the MB that a process takes at its peak which transcribes a file."""
     code = (
-        "import composer, resource, sys\n"
+        "import composer, sys\n"
+        "from composer.benchmarking.benchmark_child import peak_memory\n"
         "composer.transcribe('mega-asr-mini', sys.argv[1:])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "print(peak_memory() / 1e6)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True

@@ -12,6 +12,7 @@ from composer.checker.padding import clip_length_axes
 from composer.core.call_signature import CALL
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
+from composer.core.heap import FreedMemory
 from composer.core.isolation import MEMORY
 from composer.core.native_failures import describe_error, is_failure
 from composer.core.suggest import did_you_mean, listed
@@ -40,6 +41,7 @@ class Bundle:
         self._components = LoadedComponents(checked, profile, trust)
         self._closed = False
         self._gate = Lock()
+        self._freed = FreedMemory()
 
     @property
     def checked(self) -> Checked:
@@ -185,6 +187,7 @@ class Bundle:
         lengths = clip_length_axes(planned.plan.graph, self.checked.components)
 
         def run(piece: AudioPiece) -> GraphRun:
+            self._freed.give_back()
             return GraphRun(
                 plan=planned.plan,
                 components=self._components.by_name,
