@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
+from composer.core.file_patterns import is_pattern, matching
 from composer.core.suggest import listed
 from composer.corpus.clip import ID, CorpusClip, clip_of
 from composer.corpus.parquet import PARQUET, read_parquet
@@ -61,10 +60,10 @@ def digest_of(clips: Sequence[CorpusClip]) -> str:
 def _expanded(data: Sequence[str | Path]) -> Iterator[Path]:
     """Yield what is named, and what patterns match; raise R580 where one matches nothing."""
     for each in data:
-        if os.path.exists(each) or not glob.has_magic(str(each)):
+        if not is_pattern(str(each)):
             yield Path(each)
             continue
-        matches = sorted(glob.glob(str(each), recursive=True))
+        matches = matching(str(each))
         if not matches:
             raise unreadable(Path(each), "the data cannot be read: no file matches the pattern")
         yield from map(Path, matches)

@@ -205,6 +205,15 @@ class Bundle:
         pieces = split_audio(planned, self._detector)
         return (yield from run_pieces(planned.plan, pieces, run, stream))
 
+    def speech_detector(self, task: str | None = None) -> Detector | None:
+        """Return what detects speech in the audio of a task; None where it names nothing."""
+        inputs = self.checked.graphs[self.task(task)].inputs.values()
+        names = [entry.split.vad for entry in inputs if entry.split and entry.split.vad]
+        if not names:
+            return None
+        self._components.ensure_loaded(names[:1])
+        return self._detector(names[0])
+
     def _detector(self, name: str) -> Detector:
         """Return a component that detects speech."""
         known = self.checked.components[name]

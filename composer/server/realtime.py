@@ -10,27 +10,20 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from composer.formats.audio.clip import Clip
-from composer.jobs.transcription import Transcription
+from composer.core.errors import ComposerError
+from composer.runtime.speech_scores import Detector
 from composer.server.errors import ApiError, bad_request, unsupported_request
-from composer.server.events import within_seconds
 from composer.server.middleware import require_key, require_same_origin
-from composer.server.pool import Job, JobStopped
-from composer.server.realtime_session import AudioBuffer, SessionSettings, error_event
+from composer.server.realtime_audio import AudioBuffer
+from composer.server.realtime_items import SpokenItems
+from composer.server.realtime_session import AT, SessionSettings, error_event
 from composer.server.state import ServerState, busy_error, state_of
-from composer.server.transcription_request import TranscriptionRequest
-from composer.server.transcriptions import (
-    api_error,
-    timed_words_json,
-    transcribe_clip,
-    transcription_json,
-)
+from composer.server.transcriptions import api_error
+from composer.server.turns import TurnFinder
 
 KEY = "openai-insecure-api-key."  # a subprotocol: a browser cannot set headers
 PROTOCOL = "realtime"
 WAITING = 256  # events that a client has not read yet
-OPEN_ITEMS = 8  # that are transcribed at once, of one session
-AUDIO = "conversation.item.input_audio_transcription"
 TRY_LATER, IDLE = 1013, 1001
 
 
@@ -81,10 +74,11 @@ class _Session:
         self._state = state
         self._settings = settings
         self._buffer = AudioBuffer(state.settings.max_seconds)
+        self._turns: TurnFinder | None = None
+        self._turn = ""  # the item of the turn that has begun
         self._name = f"sess_{uuid.uuid4().hex[:24]}"
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
-        self._items: set[asyncio.Task[None]] = set()
-        self._last: str | None = None
+        self._items = SpokenItems(state, self._send)
         self._slow = asyncio.Event()
 
     async def run(self) -> None:
@@ -100,9 +94,10 @@ class _Session:
                         task.result()
                 await self._socket.close(TRY_LATER if self._slow.is_set() else IDLE)
         finally:
-            for task in (*tasks, *self._items):
+            tasks += self._items.running
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, *self._items, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self) -> None:
         """Read events until none comes for long while nothing is transcribed."""
@@ -111,12 +106,13 @@ class _Session:
                 async with asyncio.timeout(self._state.settings.session_idle):
                     text = await self._socket.receive_text()
             except TimeoutError:
-                if self._items:
+                if self._items.running:
                     continue
                 return
             except KeyError:
                 text = ""  # bytes
-            self._handle(text)
+            if self._handle(text):
+                await self._find_turns()
 
     async def _write(self) -> None:
         while True:
@@ -129,92 +125,113 @@ class _Session:
         except asyncio.QueueFull:
             self._slow.set()
 
-    def _handle(self, text: str) -> None:
-        """Answer one event; what is wrong about it is an event, and the session goes on."""
+    def _handle(self, text: str) -> bool:
+        """Answer one event; return whether there is audio in which turns are to be found.
+
+        What is wrong about it is an event, and the session goes on.
+        """
         identity = None
         try:
             event = _event(text)
             identity = event.get("event_id")
             kind = event.get("type")
             if kind == "session.update":
-                self._settings = self._updated(event.get("session"))
+                self._update(event.get("session"))
                 self._send("session.updated", session=self._shown())
             elif kind == "input_audio_buffer.append":
-                self._buffer.append(event.get("audio"), self._settings)
+                data = self._buffer.append(event.get("audio"), self._settings.format)
+                return self._turns is not None and self._turns.add(data)
             elif kind == "input_audio_buffer.clear":
-                self._buffer.data.clear()
+                self._buffer.drop(self._settings.format)
+                self._begin_turns()
                 self._send("input_audio_buffer.cleared")
             elif kind == "input_audio_buffer.commit":
                 self._commit()
+                self._begin_turns()
             else:
                 raise bad_request(
                     f"there is no event '{kind}' in a session that transcribes", "type"
                 )
         except ApiError as error:
             known = identity if isinstance(identity, str) else None
-            self._send("error", error={**error_event(error), "event_id": known})
+            self._send_error(error, known)
+        return False
 
-    def _updated(self, given: Any) -> SessionSettings:
-        found = self._settings.updated(given, self._state.models)
-        same = (found.kind, found.rate) == (self._settings.kind, self._settings.rate)
-        if self._buffer.data and not same:
-            message = "the format cannot change while audio is not committed"
-            raise bad_request(message, "session.audio.input.format")
-        return found
+    def _send_error(self, error: ApiError, event: str | None = None) -> None:
+        self._send("error", error={**error_event(error), "event_id": event})
+
+    def _update(self, given: Any) -> None:
+        found, had = self._settings.updated(given, self._state.models), self._settings
+        waits = self._buffer.data and (self._turns is None or self._turns.speaking)
+        for name, same in (
+            ("format", found.format == had.format),
+            ("turn_detection", found.turns == had.turns),
+        ):
+            if waits and not same:
+                message = f"the {name} cannot change while audio is not committed"
+                raise bad_request(message, f"{AT}.{name}")
+        if found.turns and self._detector(found) is None:
+            message = "this model names nothing that detects speech: commit what was said"
+            raise unsupported_request(message, f"{AT}.turn_detection")
+        self._settings = found
+        if not waits:
+            self._buffer.drop(had.format)
+            self._buffer.start = self._buffer.start * found.format.rate // had.format.rate
+            self._begin_turns()
+
+    def _detector(self, settings: SessionSettings) -> Detector | None:
+        speech = settings.request(self._state.models).speech
+        return speech.bundle.speech_detector(speech.graph.task)
+
+    def _begin_turns(self) -> None:
+        """Find turns from here on, where they are to be found."""
+        self._turns = None
+        if self._settings.turns and (detector := self._detector(self._settings)):
+            start = self._buffer.start
+            self._turns = TurnFinder(self._settings.turns, detector, self._settings.format, start)
+
+    async def _find_turns(self) -> None:
+        """Say where turns begin and end in what has come, and transcribe those that have ended."""
+        turns, format = self._turns, self._settings.format
+        assert turns is not None
+        try:
+            edges = await asyncio.to_thread(turns.look)
+        except ComposerError as error:
+            self._send_error(api_error(error))
+            return
+        for edge in edges:
+            at = round(1000 * edge.sample / format.rate)
+            if edge.begins:
+                self._buffer.drop(format, edge.sample)
+                self._turn = _new_item()
+                at = round(1000 * self._buffer.start / format.rate)
+                self._send(
+                    "input_audio_buffer.speech_started", item_id=self._turn, audio_start_ms=at
+                )
+            else:
+                self._send("input_audio_buffer.speech_stopped", item_id=self._turn, audio_end_ms=at)
+                try:
+                    self._commit(self._turn, edge.sample)
+                except ApiError as error:
+                    self._send_error(error)
+        if not turns.speaking:
+            self._buffer.drop(format, turns.first_needed)
 
     def _shown(self) -> dict[str, Any]:
         return {"id": self._name, **self._settings.shown()}
 
-    def _commit(self) -> None:
-        """Make an item of the buffer, and transcribe it beside others."""
-        if len(self._items) >= OPEN_ITEMS:
-            raise bad_request(
-                f"{OPEN_ITEMS} items are transcribed already", None, "rate_limit_exceeded"
-            )
+    def _commit(self, item: str | None = None, end: int | None = None) -> None:
+        """Make an item of the buffer, up to a sample, and transcribe it beside others."""
+        self._items.require_room()
         asked = self._settings.request(self._state.models)
-        data = self._buffer.take(self._settings)
-        item, before = f"item_{uuid.uuid4().hex[:20]}", self._last
-        self._last = item
-        self._send("input_audio_buffer.committed", item_id=item, previous_item_id=before)
-        content = {"type": "input_audio", "transcript": None}
-        shown: dict[str, Any] = {"id": item, "object": "realtime.item", "type": "message"}
-        shown |= {"role": "user", "status": "completed", "content": [content]}
-        for kind in ("added", "done"):
-            self._send(f"conversation.item.{kind}", item=shown, previous_item_id=before)
-        task = asyncio.ensure_future(self._transcribe(item, asked, data))
-        self._items.add(task)
-        task.add_done_callback(self._items.discard)
+        data = self._buffer.take(self._settings.format, end)
+        if item is None:
+            item = self._turn if self._turns and self._turns.speaking else _new_item()
+        self._items.transcribe(item, asked, data)
 
-    async def _transcribe(self, item: str, asked: TranscriptionRequest, data: bytes) -> None:
-        """Send the text of an item as it comes, and then all of it, or what it failed with."""
-        at = {"item_id": item, "content_index": 0}
-        clip = Clip(data, max_seconds=self._state.settings.max_seconds)
-        job: Job | None = None
 
-        async def pieces(job: Job) -> Transcription:
-            async for piece in job.pieces():
-                self._send(f"{AUDIO}.delta", **at, delta=piece)
-            made: Transcription = job.result
-            return made
-
-        try:
-            job = self._state.submit(lambda job: transcribe_clip(job, asked, clip), lambda: None)
-            made = await within_seconds(self._state.settings.run_seconds, job, pieces(job))
-        except JobStopped:
-            return
-        except Exception as error:
-            found = api_error(error)
-            self._state.metrics.errors.labels(found.code or found.kind).inc()
-            self._send(f"{AUDIO}.failed", **at, error=error_event(found))
-        else:
-            self._state.metrics.record_transcription(asked.model.name, made)
-            made_json = transcription_json(made, asked.logprobs)
-            made_json |= timed_words_json(asked, made)
-            text = made_json.pop("text")
-            self._send(f"{AUDIO}.completed", **at, transcript=text, **made_json)
-        finally:
-            if job:
-                job.cancel()
+def _new_item() -> str:
+    return f"item_{uuid.uuid4().hex[:20]}"
 
 
 def _event(text: str) -> dict[str, Any]:

@@ -119,6 +119,23 @@ def test_a_folder_is_the_clips_in_it(cli, bundle, clip, tmp_path):
     assert "R542 no clip is in the folder" in err
 
 
+def test_a_pattern_is_what_it_matches(cli, bundle, clip, tmp_path):
+    first, deep = clip("talks/a [x].wav"), clip("talks/deep/b.WAV")
+    names = []
+    for pattern in ("talks/**/*.[wW]*", "talks/a [x].wav", "talks/d*", "talks/?.mp3"):
+        out = cli("transcribe", bundle, tmp_path / pattern, "-f", "jsonl")[1]
+        names.append([json.loads(line)["audio"] for line in out.splitlines()])
+    none = str(tmp_path / "talks" / "?.mp3")
+    assert names == [[str(first), str(deep)], [str(first)], [str(deep)], [none]]
+    assert json.loads(out)["error"][0]["code"] == "S480"
+
+
+def test_stdin_is_read_once(cli, bundle):
+    code, _, err = cli("transcribe", bundle, "-", "-")
+    assert code == 2
+    assert "- is standard input, which is read once" in " ".join(err.split())
+
+
 def test_a_clip_on_stdin(cli, bundle, clip, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(clip().read_bytes())))
     code, out, _ = cli("transcribe", bundle, "-", "-f", "jsonl")

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 import composer
 from composer.jobs.words import word_json
-from composer.server.realtime_session import wav_bytes
+from composer.server.realtime_audio import wav_bytes
 from tests.fakes import write
 from tests.server.conftest import CLIP
 from tests.server.gates import GATED, gate
@@ -25,6 +25,7 @@ __all__ = ["gate"]
 
 MODEL = "mega-asr-mini"
 AUDIO = "conversation.item.input_audio_transcription"
+AT = "session.audio.input"
 
 
 class Client:
@@ -193,6 +194,70 @@ def test_the_client_of_openai_transcribes(served, pcm):
     assert event.usage.output_tokens == 7
 
 
+def spoken_twice(pcm, level):
+    """Return two turns with pauses before, between and after, and where each begins and ends."""
+    pauses = []
+    for seconds in (0.6, 1.2, 0.9):
+        noise = np.random.default_rng(1).normal(0, level, round(seconds * 24_000))
+        pauses.append((noise * 32767).astype("<i2").tobytes())
+    before, between, after = pauses
+    parts = (before, pcm, between, pcm, after)
+    at = np.cumsum([0, *map(len, parts)]) / 48
+    return b"".join(parts), [(at[1], at[2]), (at[3], at[4])]
+
+
+@pytest.mark.filterwarnings(r"ignore:connect\(\) must be used:DeprecationWarning")
+@pytest.mark.parametrize("level", [0.0, 1e-3])
+def test_turns_are_found_where_somebody_speaks(served, pcm, level):
+    """As OpenAI's client asks for it; a turn ends after half a second without speech."""
+    data, spans = spoken_twice(pcm, level)
+    with (
+        openai.OpenAI(base_url=served.url, api_key="x") as client,
+        client.realtime.connect(model=MODEL, extra_query={"intent": "transcription"}) as connection,
+    ):
+        turns = {"type": "server_vad", "silence_duration_ms": 500}
+        session = {"type": "transcription", "audio": {"input": {"turn_detection": turns}}}
+        connection.session.update(session=session)
+        for at in range(0, len(data), 4801):
+            audio = base64.b64encode(data[at : at + 4801]).decode()
+            connection.input_audio_buffer.append(audio=audio)
+        events = []
+        while sum(event.type == f"{AUDIO}.completed" for event in events) < 2:
+            events.append(connection.recv())
+    assert events[1].session.audio.input.turn_detection.prefix_padding_ms == 300
+    by_kind = {}
+    for event in events:
+        by_kind.setdefault(event.type.rpartition(".")[2], []).append(event)
+    items = [event.item_id for event in by_kind["committed"]]
+    for kind in ("speech_started", "speech_stopped"):
+        assert [event.item_id for event in by_kind[kind]] == items
+    for (start, end), began, stopped in zip(
+        spans, by_kind["speech_started"], by_kind["speech_stopped"], strict=True
+    ):
+        assert abs(began.audio_start_ms - (start - 300)) < 120
+        assert abs(stopped.audio_end_ms - (end + 500)) < 200
+    texts = {event.item_id: event.transcript for event in by_kind["completed"]}
+    assert [texts[item] for item in items] == ["nine one eight one one eight three"] * 2
+
+
+def test_a_turn_may_be_committed_before_it_ends(served, pcm):
+    data, _ = spoken_twice(pcm, 1e-3)
+    with session(served) as client:
+        assert client.update(turn_detection={"type": "server_vad"})["type"] == "session.updated"
+        client.append(data[: 28_800 + len(pcm)])
+        began = client.until("input_audio_buffer.speech_started")[-1]
+        assert client.update(turn_detection=None)["error"]["param"] == f"{AT}.turn_detection"
+        client.send("input_audio_buffer.commit")
+        done = client.until(f"{AUDIO}.completed")[-1]
+        assert done["item_id"] == began["item_id"]
+        assert done["transcript"] == "nine one eight one one eight three"
+        client.append(data[28_800 + len(pcm) :])
+        assert client.next()["audio_start_ms"] == pytest.approx(600 + 1485 + 1200 - 300, abs=120)
+        client.until(f"{AUDIO}.completed")
+        client.append(bytes(9600))  # silence is no turn, and is not kept
+        assert client.update(turn_detection=None)["type"] == "session.updated"
+
+
 def test_an_item_has_words_and_logprobs_where_they_are_asked_for(bundles, pcm):
     logprobs = f"{AUDIO.removeprefix('conversation.')}.logprobs"
     names = ("mega-asr-mini", "aligner-mini")
@@ -229,7 +294,12 @@ WRONG = {
     ),
     "no audio": ({"type": "input_audio_buffer.append"}, "audio", "'audio' is base64"),
 }  # fmt: skip
-AT = "session.audio.input"
+
+
+def vad(**settings):
+    return {"audio": {"input": {"turn_detection": {"type": "server_vad", **settings}}}}
+
+
 SESSIONS = {
     "a conversation": ({"type": "realtime"}, "session.type"),
     "include": ({"include": ["x"]}, "session.include"),
@@ -238,8 +308,12 @@ SESSIONS = {
         {"audio": {"input": {"transcription": {"timestamp_granularities": ["word"]}}}},
         "timestamp_granularities",
     ),
-    "vad": ({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
-            f"{AT}.turn_detection"),
+    "turns": ({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}},
+              f"{AT}.turn_detection.type"),
+    "a threshold": (vad(threshold=2), f"{AT}.turn_detection.threshold"),
+    "milliseconds": (vad(silence_duration_ms=0.5), f"{AT}.turn_detection.silence_duration_ms"),
+    "responses": (vad(create_response=True), f"{AT}.turn_detection.create_response"),
+    "a key of turns": (vad(eagerness="low"), f"{AT}.turn_detection.eagerness"),
     "noise": ({"audio": {"input": {"noise_reduction": {"type": "near_field"}}}},
               f"{AT}.noise_reduction"),
     "a format": ({"audio": {"input": {"format": {"type": "audio/x"}}}}, f"{AT}.format.type"),
@@ -280,6 +354,11 @@ def test_half_a_sample_and_too_much_audio_are_refused(tmp_path, gate):
         client.append(bytes(48_000))
         assert client.next()["error"]["code"] == "input_audio_buffer_full"
         assert client.update(format={"rate": 16_000})["error"]["param"] == f"{AT}.format"
+        client.send("input_audio_buffer.clear")
+        assert client.next()["type"] == "input_audio_buffer.cleared"
+        error = client.update(turn_detection={"type": "server_vad"})["error"]
+        assert error["param"] == f"{AT}.turn_detection"
+        assert "names nothing that detects speech" in error["message"]
 
 
 def test_what_a_run_fails_with_is_an_event(tmp_path, gate):

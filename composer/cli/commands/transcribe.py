@@ -31,6 +31,7 @@ from composer.cli.printing import print_note
 from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
+from composer.core.file_patterns import is_pattern, matching
 
 
 @with_flags()
@@ -39,7 +40,8 @@ def command(
     speech: SpeechFlags,
     clips: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CLIP...", help="Audio files, folders of them, or - for stdin.",
+        typer.Argument(metavar="CLIP...", help="Audio files, folders of them, patterns such as "
+                       "'*.flac', or - for stdin.",
                        show_default=False),
     ] = None,
     format: Annotated[
@@ -84,6 +86,9 @@ def command(
     bundle, clips = bundle_and_clips(bundle, clips)
     if not clips:
         raise typer.BadParameter("Missing argument 'CLIP...'.")
+    if clips.count("-") > 1:
+        raise typer.BadParameter("- is standard input, which is read once: name it once")
+    clips = _expand_patterns(clips)
     channel = parse_channel(speech.channel)
     writer = output_format(format[0])
     several = len(expand_folders(clips)) > 1
@@ -123,3 +128,11 @@ def command(
     if failed:
         print_note(f"{failed} of {len(found)} clips failed")
         raise typer.Exit(FAILED)
+
+
+def _expand_patterns(clips: list[str]) -> list[str]:
+    """Return what patterns match in their place; one that matches nothing fails as a clip."""
+    found: list[str] = []
+    for clip in clips:
+        found += (is_pattern(clip) and matching(clip)) or [clip]
+    return found
