@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,7 +63,7 @@ class Guard:
             require_same_origin(request)
             require_key(request, self._state.settings.api_key)
             await self._app(scope, receive_body, answer)
-        except (ClientGone, JobStopped):
+        except (ClientGone, ClientDisconnect, JobStopped):
             status = status or LEFT
         except Exception as error:
             found = _refusal(error, identity)

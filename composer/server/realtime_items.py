@@ -1,4 +1,4 @@
-"""The items of a realtime session: what was said, one turn each, and its text."""
+"""The items of a realtime session, one turn each, and their texts."""
 
 from __future__ import annotations
 

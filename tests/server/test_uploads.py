@@ -105,7 +105,7 @@ def test_a_body_that_trickles_is_given_up(running, audio):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_client_that_breaks_off_leaves_nothing(running, audio, reset):
+def test_a_client_that_breaks_off_leaves_nothing(running, audio, reset, caplog):
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     for _ in range(5):
         with running.connect() as connection:
@@ -115,6 +115,10 @@ def test_a_client_that_breaks_off_leaves_nothing(running, audio, reset):
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     assert well(running, audio)
+    page = running.send("GET", "/metrics")[2].decode()
+    assert f'route="{PATH}",status="499"}} 5.0' in page
+    assert "composer_errors_total{" not in page  # it is no fault of the server's
+    assert not caplog.records
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 2
 
