@@ -12,14 +12,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from shutil import rmtree
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
+from composer.core.private_folder import PrivateFolder
 from composer.core.weight_group import WeightGroup
 from composer.formats.packing import FileConversion
 from composer.formats.quantization import DYNAMIC, Scheme
@@ -63,17 +63,13 @@ def conversion(weights: Location, files: tuple[Location, ...], precision: Any) -
     return {"packing": packing, "casts": (f"converted when it is loaded: {title}",)}
 
 
-def converted(path: Path, packing: FileConversion | None) -> tuple[Path, Path | None]:
-    """Return the file to load, and a folder to remove after its last use where it was converted."""
+def converted(path: Path, packing: FileConversion | None) -> tuple[Path, PrivateFolder | None]:
+    """Return the file to load, and the folder to hold while it is used where it was converted."""
     if packing is None:
         return path, None
-    folder = Path(mkdtemp(prefix="composer-"))
-    try:
-        packing.convert(path, folder / path.name)
-    except BaseException:
-        rmtree(folder, ignore_errors=True)
-        raise
-    return folder / path.name, folder
+    folder = PrivateFolder()
+    packing.convert(path, folder.path / path.name)
+    return folder.path / path.name, folder
 
 
 def converted_nbytes(nbytes: int, precision: Any) -> int:

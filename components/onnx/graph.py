@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
-from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -28,6 +25,7 @@ from .versions import version_problems
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
+    from composer.core.private_folder import PrivateFolder
     from composer.formats import Headers
 
 
@@ -103,12 +101,11 @@ class OnnxGraph(Component, name="onnx.graph"):
         return cls(facts.contract, Session(path, facts.contract, placement, facts.nbytes), folder)
 
     def __init__(
-        self, contract: GraphContract, session: Session, folder: Path | None = None
+        self, contract: GraphContract, session: Session, folder: PrivateFolder | None = None
     ) -> None:
         self.contract = contract
         self.session = session
-        if folder:  # of a converted file, which a child process may load again
-            weakref.finalize(self, rmtree, folder, ignore_errors=True)
+        self.folder = folder  # of a converted file, which a child process may load again
 
     def __call__(self, /, **inputs: np.ndarray) -> Any:
         """Run the graph on the inputs by name; return its output, or several by name."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .library import onnxruntime, run_options, session_options
+from .interruptible import run_interruptibly
+from .library import onnxruntime, session_options
 from .memory import release_memory_after_load
 
 Form = tuple[str, str, tuple[Any, ...]]  # a tensor's name, type and shape, as ONNX Runtime has them
-
-
-class GraphTimeout(Exception):
-    """A graph was stopped."""
 
 
 class LocalGraph:
@@ -35,29 +31,8 @@ class LocalGraph:
     def run(self, feeds: Mapping[str, np.ndarray], seconds: float) -> dict[str, np.ndarray]:
         """Return every output by name; raise GraphTimeout where an operator ended too late."""
         names = [name for name, *_ in self.outputs]
-        found = run_within(seconds, partial(self.session.run, names, dict(feeds)))
+        found = run_interruptibly(partial(self.session.run, names, dict(feeds)), seconds)
         return dict(zip(names, found, strict=True))
-
-
-def run_within(seconds: float, run: Callable[[Any], Any]) -> Any:
-    """Return what a run gives, called with its options; raise GraphTimeout where it is too late.
-
-    An interrupt waits for no operator: Python sees it beside native code, not within.
-    """
-    options = run_options()
-    pool = ThreadPoolExecutor(1)
-    answer = pool.submit(run, options)
-    pool.shutdown(wait=False)
-    try:
-        wait([answer], seconds)
-    finally:
-        options.terminate = not answer.done()
-    try:
-        return answer.result()
-    except Exception as error:
-        if options.terminate:
-            raise GraphTimeout from error
-        raise
 
 
 def _form(value: Any) -> Form:

@@ -15,7 +15,8 @@ import numpy as np
 
 from composer.core.child_process import Child, ChildExited, ChildTimeout, load_limits
 
-from .in_process import Form, GraphTimeout
+from .in_process import Form
+from .interruptible import GraphTimeout
 
 MODULE = "composer.components.onnx.session_child"
 LOAD_SECONDS = 60.0  # beside what reading takes

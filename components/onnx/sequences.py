@@ -7,12 +7,14 @@ array of NumPy, unless a sequence is cut, and none of it leaves the process that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .in_process import Form, LocalGraph, run_within
+from .in_process import Form, LocalGraph
+from .interruptible import run_interruptibly
 from .isolated import IsolatedGraph
 from .library import onnxruntime
 
@@ -52,10 +54,14 @@ class LocalSequences(LocalGraph):
         outputs = words["outputs"]
         for name in (*outputs, *(present for _, present in self.caches)):
             binding.bind_output(name, "cpu")
-        run_within(seconds, lambda options: self.session.run_with_iobinding(binding, options))
+        run_interruptibly(partial(self._run_bound, binding, feeds), seconds)
         found = binding.get_outputs()
         self.kept[words["sequence"]] = found[len(outputs) :]
         return {name: value.numpy() for name, value in zip(outputs, found, strict=False)}
+
+    def _run_bound(self, binding: Any, memory: Any, options: Any) -> None:
+        """Run on what is bound; `memory` of it must stay until then."""
+        self.session.run_with_iobinding(binding, options)
 
     def forget(self, sequence: int) -> None:
         """Let a sequence go."""

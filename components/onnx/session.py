@@ -13,7 +13,8 @@ from composer.core.isolation import is_isolated
 from composer.core.suggest import listed
 
 from .graph_contract import GraphContract, shape_text
-from .in_process import GraphTimeout, LocalGraph
+from .in_process import LocalGraph
+from .interruptible import GraphTimeout
 from .isolated import IsolatedGraph
 from .library import local_providers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from composer.benchmarking.benchmark_child import BenchmarkCase
 from composer.core.errors import ComposerError, Problem
+from composer.core.private_folder import PrivateFolder
 
 COMMAND = ("-P", "-m", "composer.benchmarking.benchmark_child")
 
@@ -64,8 +66,12 @@ class BundleProcess:
     def __init__(self, case: BenchmarkCase) -> None:
         self.case = case
         began = time.perf_counter()
+        self._folder = PrivateFolder()
         self._child = subprocess.Popen(
-            [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, *COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **self._folder.environment},
         )
         try:
             self._receive()
@@ -91,6 +97,7 @@ class BundleProcess:
         """End the process."""
         self._child.kill()
         self._child.wait()
+        self._folder.remove()
         for pipe in (self._child.stdin, self._child.stdout):
             assert pipe
             try:

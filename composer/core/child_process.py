@@ -18,6 +18,7 @@ import numpy as np
 
 from composer.core.isolation import MEMORY
 from composer.core.messages import Arrays, pack_message, unpack_message
+from composer.core.private_folder import PrivateFolder
 
 PACE = 20_000_000  # bytes that a child loads in a second at least
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
@@ -49,16 +50,17 @@ class Child:
         limits = [str(memory)]
         if seconds is not None:
             limits.append(str(seconds))
+        folder = PrivateFolder()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_child_environment(),
+            env=_child_environment() | folder.environment,
             bufsize=0,
         )
         _children.add(self)
-        self.end = weakref.finalize(self, _end, self.process)
+        self.end = weakref.finalize(self, _end, self.process, folder)
 
     def ask(
         self, words: Mapping[str, Any], arrays: Arrays, seconds: float
@@ -212,9 +214,10 @@ def _how_ended(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], folder: PrivateFolder) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
+    folder.remove()

@@ -19,6 +19,7 @@ from typing import Any
 
 from composer.core.errors import Problem
 from composer.core.machine import processor_count
+from composer.core.private_folder import PrivateFolder
 from composer.corpus.clip import CorpusClip
 from composer.corpus.row import Row
 from composer.corpus.worker import (
@@ -55,6 +56,7 @@ class WorkerProcess:
         self._sent, self._ended = 0, False
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._task = pickle.dumps(task)
+        self._folder = PrivateFolder()
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -62,7 +64,11 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**dict.fromkeys(THREADS, str(threads)), **os.environ},
+                env={
+                    **dict.fromkeys(THREADS, str(threads)),
+                    **os.environ,
+                    **self._folder.environment,
+                },
                 process_group=0,  # an interrupt of the terminal is this process's alone
             )
         self._connection = Connection(ours.detach())
@@ -87,6 +93,9 @@ class WorkerProcess:
     def end(self) -> None:
         """End the process at once, and what it runs."""
         self.process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE)
+        self._folder.remove()
 
     def _listen(self) -> None:
         """Pass on what the child sends, until it ends."""

@@ -14,6 +14,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown_names import unknown_name_problems
 from composer.formats.audio.clip import Clip
+from composer.formats.audio.recording import Recording, Recordings
 from composer.formats.audio.waveform import Channels
 from composer.formats.image.reading import read_picture
 
@@ -60,6 +61,8 @@ def read_inputs(
 
 def _input(name: str, port: Port, value: Any, entry: Input) -> Any:
     """Return the value of an input; audio that is cut anyway need not fit in memory."""
+    if isinstance(value, Recording | Recordings):
+        return value  # it was read before
     if entry.split and port.kind == "audio" and not isinstance(value, Channels):
         clip = value if isinstance(value, Clip) else Clip(value)
         return clip.open(entry.channel, entry.split.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,10 @@ class BackendWorker:
                 sent = yield item
         finally:
             if not self._ended.is_set() and os.getpid() == self._process:
-                self.call(stream.close)
+                if self._pool and _is_interrupted():
+                    self._pool.submit(stream.close)
+                else:
+                    self.call(stream.close)
 
     def drain(self, stream: Generator[Any, None, Answer]) -> Answer:
         """Run a generator to its end on the backend's thread and return what it returned.
@@ -73,10 +77,10 @@ class BackendWorker:
                 return answer
 
     def close(self) -> None:
-        """End the thread after its current step."""
+        """End the thread after its current step, which an interrupt does not wait for."""
         self._ended.set()
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=not _is_interrupted())
 
 
 def require_same_process(process: int) -> None:
@@ -90,6 +94,11 @@ def require_same_process(process: int) -> None:
                 "processes by spawn",
             )
         )
+
+
+def _is_interrupted() -> bool:
+    """Return whether this is called on the way of an interrupt."""
+    return isinstance(sys.exception(), KeyboardInterrupt)
 
 
 def _closed() -> Problem:

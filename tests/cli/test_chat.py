@@ -69,8 +69,9 @@ class Slow(Component, name="fake.slow"):
         returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
         streams=True,
     )
-    def generate(self, ids, *, pause: float = 0.1):
+    def generate(self, ids, *, pause: float = 0.1, reading: float = 0.0):
         words, enough = [f"[{len(ids)}]"], None
+        time.sleep(reading)
         enough = yield Token(1, words[0])
         while not enough and len(words) < 80:
             time.sleep(pause)
@@ -328,6 +329,17 @@ def test_a_second_interrupt_gives_the_turn_up(terminal):
     assert "the turn is forgotten" in here.until("> ")
     here.type("a\n")
     here.until("[1]")
+
+
+def test_an_interrupt_before_an_answer_gives_the_turn_up(terminal):
+    long = ("{ids: $asked}}\n      so_far", "{ids: $asked, reading: 300}}\n      so_far")
+    here = terminal(CHAT, *SLOW, long)
+    here.until("> ")
+    here.type("hi\n")
+    here.until("hi\n")
+    time.sleep(1.5)  # it is about to be read
+    here.interrupt()
+    assert "the turn is forgotten" in here.until("> ", seconds=60)
 
 
 def test_a_terminal_whose_output_goes_elsewhere_has_answers_alone(terminal, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 import composer
 from composer.comparison.compare import against_bundle, against_dump
@@ -13,6 +14,7 @@ from composer.comparison.gates import Tolerance
 from composer.comparison.judge import StageJudge
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.call_signature import OUT
+from composer.jobs.record import record
 from tests.comparison import tiny
 from tests.comparison.tiny import CLIP, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
 
@@ -66,6 +68,9 @@ def test_a_dump_is_of_one_piece(tmp_path, path):
         long = (np.tile(CLIP[0], 200), CLIP[1])
         with pytest.raises(composer.ComposerError, match="R549 the audio is split, but a dump"):
             tap(bundle, "default", {"audio": long})
+        soundfile.write(tmp_path / "long.wav", np.tile(CLIP[0], 2000), CLIP[1])
+        with pytest.raises(composer.ComposerError, match="R549 the audio is split, but a dump"):
+            record(bundle, {}, clips=[tmp_path / "long.wav"])  # it is decoded block by block
 
 
 def method(kind, name, change):

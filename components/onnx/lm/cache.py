@@ -193,7 +193,7 @@ class CacheStore:
             bind_input(binding, name, given[name])
         for name, array in outputs.items():
             bind_output(binding, name, array)
-        opened.run(binding)
+        opened.run(binding, len(caches) * count, self, given, outputs)
         for cache, total in zip(caches, totals.tolist(), strict=True):
             cache.length = total
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,6 +13,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
+from ..interruptible import run_interruptibly
 from ..library import onnxruntime, run_options, save_prepared, session_options
 from ..memory import release_memory_after_load
 from ..session import CPU, short_error_text
@@ -18,6 +21,8 @@ from ..weights import WeightsFile, private_weights
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
+
+LONG = 4_000_000_000  # bytes of weights times rows: a tenth of a second
 
 
 def open_sessions(
@@ -105,7 +110,7 @@ class DecoderSession:
         self, where: str, path: Path, options: Any, disabled_optimizers: Sequence[str] = ()
     ) -> None:
         self.where = where
-        self._options = run_options()
+        self.nbytes = sum(each.stat().st_size for each in path.parent.iterdir())
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
@@ -129,20 +134,31 @@ class DecoderSession:
 
     def outputs(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Return all outputs for inputs by name."""
-        try:
-            made: list[np.ndarray] = self._session.run(None, inputs, self._options)
-        except Exception as error:
-            _raise_problem(self.where, "R533", f"ONNX Runtime failed: {short_error_text(error)}")
+        made: list[np.ndarray]
+        with self._reported():
+            made = run_interruptibly(partial(self._session.run, None, inputs))
         return made
 
     def binding(self) -> Any:
         """Return what holds the memory of one run's inputs and outputs."""
         return self._session.io_binding()
 
-    def run(self, binding: Any) -> None:
-        """Run on the memory that is bound."""
+    def run(self, binding: Any, rows: int, *memory: Any) -> None:
+        """Run so many rows on the memory that is bound, and hold it to the end."""
+        run = partial(self._run_bound, binding, memory)
+        with self._reported():
+            if rows * self.nbytes < LONG:
+                run(run_options())
+            else:
+                run_interruptibly(run)
+
+    def _run_bound(self, binding: Any, memory: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding, options)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
         try:
-            self._session.run_with_iobinding(binding, self._options)
+            yield
         except Exception as error:
             _raise_problem(self.where, "R533", f"ONNX Runtime failed: {short_error_text(error)}")
 

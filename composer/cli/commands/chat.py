@@ -97,9 +97,9 @@ def _line() -> str:
 
 def _answer(talk: Conversation, line: str) -> None:
     """Print an answer as it comes; what it gives at last is printed too where that differs."""
-    pieces = []
+    pieces: list[str] = []
     with talk.begin(line) as turn:
-        with _stopped_by_interrupt(turn):
+        with _stopped_by_interrupt(turn, pieces):
             for piece in turn:
                 pieces.append(piece)
                 echo(piece, end="")
@@ -118,11 +118,16 @@ def _warn(reply: Reply) -> None:
 
 
 @contextmanager
-def _stopped_by_interrupt(turn: Turn) -> Iterator[None]:
-    """Let the first Ctrl-C stop an answer, so that the turn is whole; the second interrupts."""
+def _stopped_by_interrupt(turn: Turn, pieces: list[str]) -> Iterator[None]:
+    """Let the first Ctrl-C stop an answer, so that the turn is whole; the second interrupts.
+
+    Where there is nothing of an answer yet, the first one does.
+    """
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGINT, before)
+        if not pieces:
+            raise KeyboardInterrupt
         turn.stop()
 
     before = signal.signal(signal.SIGINT, stop)
