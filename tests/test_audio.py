@@ -169,6 +169,15 @@ def test_refuses_channels_that_cancel():
     )
 
 
+@pytest.mark.parametrize("offset", [0.2, 1e-4])
+def test_refuses_channels_that_cancel_up_to_an_offset_which_is_no_sound(offset):
+    level = min(1, 5 * offset)
+    channels = np.stack([TONE * level, -TONE * level], axis=1) + offset
+    assert refusal(encoded(channels, subtype="FLOAT")).code == "S488"
+    half = channels * [1, 0.5]
+    assert read_audio(encoded(half, subtype="FLOAT")).frames == len(TONE)
+
+
 def test_takes_a_nearly_silent_and_a_silent_stereo_file():
     quiet = np.stack([TONE, TONE * 0.5], axis=1) * 1e-3
     assert read_audio(encoded(quiet, subtype="FLOAT")).frames == len(TONE)

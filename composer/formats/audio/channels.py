@@ -119,8 +119,8 @@ class ChannelCollector:
         self._unmeasured = data[complete * size :]
         if complete:
             precise = seconds.astype(np.float64)
-            loudest = np.sqrt((precise**2).mean(axis=1)).max(axis=1)
-            mixed = np.sqrt((precise.mean(axis=2) ** 2).mean(axis=1))
+            loudest = precise.std(axis=1).max(axis=1)  # without its offset, which is no sound
+            mixed = precise.mean(axis=2).std(axis=1)
             self._levels.append(np.stack([loudest, mixed], axis=1))
 
     def _check_cancelled(self) -> None:
