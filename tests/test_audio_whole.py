@@ -222,6 +222,49 @@ def test_a_wav_of_more_than_four_gigabytes_is_given_to_its_decoder_whole(tmp_pat
             assert (sound.frames, sound.channels) == (length // 32, 8)
 
 
+@pytest.mark.parametrize(("first", "second"), [("WAV", "WAV"), ("RF64", "WAV"), ("WAV", "RF64")])
+def test_joined_wav_is_read_to_the_last(first, second):
+    data = encoded(container=first) + encoded(TONE[:30_000], container=second)
+    expected = np.concatenate([TONE, TONE[:30_000]])
+    assert np.abs(read_audio(data).samples - expected).max() < 1e-4
+    other = encoded(container=first) + encoded(container=second, rate=RATE // 2)
+    assert "part 2 has 1 channels at 8000 Hz" in refusal(other).message
+
+
+def test_a_second_chunk_of_samples_is_read_too():
+    data = encoded()
+    at = data.index(b"data") + 8
+    half = struct.pack("<I", 40_000)
+    two = data[: at - 4] + half + data[at : at + 40_000] + b"data" + half + data[at + 40_000 :]
+    assert np.array_equal(read_audio(two).samples, decoded(data))
+
+
+MP4 = ("-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe+empty_moov")
+JOINED = [("WAV", "AIFF"), ("AIFF", "AIFF"), ("MP3", "WAV"), ("MP3", "FLAC"), ("OGG", "MP3"),
+          ("MP4", "MP4")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "other"), JOINED)
+def test_a_file_that_another_follows_is_refused_with_both_lengths(kind, other):
+    one, two = (made(*MP4) if name == "MP4" else encoded(container=name) for name in (kind, other))
+    kind = kind.replace("OGG", "Ogg")
+    assert refusal(one + two).message == (
+        f"the {kind} file is joined of several: from byte {len(one)} of {len(one + two)} on "
+        f"it is {other}"
+    )
+    alone = read_audio(one)
+    part = read_audio(one + two, partial=True)
+    assert np.array_equal(part.samples, alone.samples)
+    assert part.notes
+
+
+def test_raw_aac_after_a_tag_is_named():
+    data = b"ID3\4\0\0\0\0\0\x14" + bytes(20) + made("-c:a", "aac", "-f", "adts", seconds=1)
+    assert refusal(data).message == (
+        "the MP3 file holds raw AAC after its ID3 tag, which is not read"
+    )
+
+
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "RF64"])
 def test_a_size_that_is_less_than_there_is_reported_with_both(kind):
     data = bytearray(encoded(np.append(TONE, 0.25), container=kind))

@@ -11,6 +11,7 @@ from composer.formats.audio.container_parts import (
     truncated_fault,
     unsupported_fault,
 )
+from composer.formats.audio.joined import joined_fault
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.wav_chunks import find_data_chunk, iter_chunks
 
@@ -32,13 +33,15 @@ _NAMES = {
 
 def find_aiff_parts(file: BinaryIO, size: int) -> PartsAndFault:
     """Return the samples of an AIFF as one part."""
-    common, found = b"", None
+    common, found, joined = b"", None, None
     for name, start, length in iter_chunks(file, size, "big"):
         file.seek(start)
         if name == b"COMM":
             common = file.read(min(length, 4096))
         elif name == b"SSND":
             found = find_data_chunk(file, size, "big", start, length)
+        elif found and (joined := joined_fault("AIFF", file, start - 8, size)):
+            break
     file.seek(8)
     compressed = file.read(4) == b"AIFC"
     codec = common[18:22].decode("latin1") if compressed else "NONE"
@@ -57,7 +60,7 @@ def find_aiff_parts(file: BinaryIO, size: int) -> PartsAndFault:
     frames = None
     if stated and found.stated is not None and codec in _PLAIN:
         frames = FrameCount(stated)
-    return [Part(spliced, frames)], fault
+    return [Part(spliced, frames)], fault or joined
 
 
 def _head(common: bytes, compressed: bool, length: int) -> bytes:

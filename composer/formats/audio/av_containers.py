@@ -14,6 +14,7 @@ from composer.formats.audio.container_parts import (
     truncated_fault,
     unsupported_fault,
 )
+from composer.formats.audio.joined import joined_fault
 from composer.formats.audio.spliced import SplicedFile
 
 SEGMENT = b"\x18\x53\x80\x67"
@@ -43,6 +44,8 @@ def _mp4(file: BinaryIO, size: int) -> AudioFault | None:
             length = int.from_bytes(head[8:16], "big")
         if length == 0:
             length = size - at
+        if has_index and name == b"ftyp":
+            return joined_fault("MP4", file, at, size)
         has_index |= name in (b"moov", b"moof")
         if length < 8 or at + length > size:
             how = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from composer.formats.audio.mpeg import parse_frame_header
+from composer.formats.audio.mpeg_header import parse_frame_header
 
 READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
 

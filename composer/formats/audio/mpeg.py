@@ -12,69 +12,15 @@ from composer.formats.audio.container_parts import (
     PartsAndFault,
     damaged_fault,
     truncated_fault,
+    unsupported_fault,
 )
+from composer.formats.audio.joined import joined_fault
+from composer.formats.audio.mpeg_header import Header, parse_frame_header
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.tags import audio_range, find_all, id3_end
 
-_KBPS = {
-    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_RATES = (44_100, 48_000, 32_000)
+_ADTS = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")
 _DELAY = 529  # samples that a decoder gives before the first, and libmpg123 leaves out
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of an MPEG frame, four bytes."""
-
-    raw: bytes
-    half: int  # 1: MPEG 1; 2: MPEG 2; 4: MPEG 2.5
-    layer: int
-    rate: int
-    mono: bool
-    size: int
-
-    @property
-    def samples(self) -> int:
-        """Return the samples of a frame."""
-        if self.layer == 1:
-            return 384
-        return 576 if self.layer == 3 and self.half > 1 else 1152
-
-    @property
-    def side(self) -> int:
-        """Return the bytes of a layer 3 frame's side information."""
-        if self.half == 1:
-            return 17 if self.mono else 32
-        return 9 if self.mono else 17
-
-    @property
-    def sound(self) -> tuple[int, int, bool]:
-        """Return the properties that must not change within a stream."""
-        return self.layer, self.rate, self.mono
-
-
-def parse_frame_header(raw: bytes) -> Header | None:
-    """Parse a frame's header, or return None."""
-    if len(raw) < 4 or raw[0] != 0xFF or raw[1] & 0xE0 != 0xE0 or raw[1] & 0x18 == 0x08:
-        return None
-    layer, bits, rate = 4 - (raw[1] >> 1 & 3), raw[2] >> 4, raw[2] >> 2 & 3
-    if layer == 4 or bits in (0, 15) or rate == 3:
-        return None
-    half = {0x18: 1, 0x10: 2, 0x00: 4}[raw[1] & 0x18]
-    hertz = _RATES[rate] // half
-    kbps = _KBPS[min(half, 2), layer][bits - 1]
-    padding = raw[2] >> 1 & 1
-    if layer == 1:
-        size = (12_000 * kbps // hertz + padding) * 4
-    else:
-        size = (72_000 if layer == 3 and half > 1 else 144_000) * kbps // hertz + padding
-    return Header(bytes(raw[:4]), half, layer, hertz, raw[3] >> 6 == 3, size)
 
 
 @dataclass
@@ -99,11 +45,14 @@ def find_mpeg_parts(file: BinaryIO, size: int) -> PartsAndFault:
     fault = None
     while at < stop:
         file.seek(at)
-        found = parse_frame_header(file.read(4))
+        head = file.read(4)
+        found = parse_frame_header(head)
         if found is None:
+            if not streams and head[:2] in _ADTS:
+                return [], unsupported_fault("MP3", "raw AAC after its ID3 tag")
             after = id3_end(file, at, stop)
             if after == at:
-                fault = _check_gap(file, at, stop)
+                fault = joined_fault("MP3", file, at, stop) or _check_gap(file, at, stop)
                 break
             at = after
             continue

@@ -18,6 +18,7 @@ from composer.formats.audio.container_parts import (
     truncated_fault,
     unsupported_fault,
 )
+from composer.formats.audio.joined import joined_fault
 from composer.formats.audio.opus import RATE, packet_samples, page_packets
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.tags import find_all
@@ -85,7 +86,9 @@ def _read_pages(file: BinaryIO, size: int, streams: list[_Stream]) -> AudioFault
             return damaged_fault("Ogg", f"it has more than {PAGES} pages")
         if page[:4] != b"OggS":
             more = next(find_all(file, b"OggS", at, size), None)
-            return None if more is None else damaged_fault("Ogg", f"there is no page at byte {at}")
+            if more is None:
+                return joined_fault("Ogg", file, at, size)
+            return damaged_fault("Ogg", f"there is no page at byte {at}")
         if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
             return truncated_fault("Ogg", "its last Ogg page is cut off")
         serial, place, stored = page[14:18], *struct.unpack("<II", page[18:26])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from composer.formats.audio.container_parts import (
+    AudioFault,
     FrameCount,
     Part,
     PartsAndFault,
     truncated_fault,
     unsupported_fault,
 )
+from composer.formats.audio.joined import joined_fault
 from composer.formats.audio.spliced import SplicedFile
 from composer.formats.audio.wav_chunks import SampleChunk, find_data_chunk, iter_chunks
 
@@ -57,40 +59,67 @@ _NAMES = {
 
 
 def find_wav_parts(file: BinaryIO, size: int) -> PartsAndFault:
-    """Return the samples of a WAV or RF64 as one part."""
-    long, form, tag, found = None, b"", 0, None
-    for name, start, length in iter_chunks(file, size, "little"):
-        file.seek(start)
-        if name == b"ds64":
-            long = int.from_bytes(file.read(16)[8:], "little")
-        elif name == b"fmt ":
-            form = file.read(min(length, 4096))
-            tag = int.from_bytes(form[:2], "little")
-            tag = int.from_bytes(form[24:26], "little") if tag == 0xFFFE else tag
-        elif name == b"data":
-            found = find_data_chunk(file, size, "little", start, length, long)
+    """Return the samples of a WAV or RF64 as one part, and those that are joined to it."""
+    parts: list[Part] = []
+    at, form, long = 12, b"", None
+    while at < size:
+        for name, start, length in iter_chunks(file, size, "little", at):
+            file.seek(start)
+            if name == b"ds64":
+                long = int.from_bytes(file.read(16)[8:], "little")
+            elif name == b"fmt ":
+                form = file.read(min(length, 4096))
+            elif name in (b"RIFF", b"RF64") and file.read(4) == b"WAVE":
+                at, form, long = start + 4, b"", None
+                break
+            elif name == b"data":
+                found = find_data_chunk(file, size, "little", start, length, long)
+                fault = _codec_fault(form)
+                if fault is None:
+                    part, fault = _samples(file, size, form, found)
+                    parts.append(part)
+                if fault:
+                    return parts, fault
+                at = found.start + found.length + found.length % 2
+                break
+        else:
             break
-    if tag == 1 and form[14:16] > b"" and int.from_bytes(form[14:16], "little") > 32:
-        return [], unsupported_fault("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
+    if not parts:
+        return [], _codec_fault(form) or truncated_fault("WAV", "it has no audio data")
+    return parts, joined_fault("WAV", file, at, size)
+
+
+def _codec_fault(form: bytes) -> AudioFault | None:
+    """Return the fault of a format that is not read."""
+    tag = _tag(form)
+    bits = int.from_bytes(form[14:16], "little")
+    if tag == 1 and bits > 32:
+        return unsupported_fault("WAV", f"PCM of {bits} bits")
     if form and tag not in _READ:
-        return [], unsupported_fault("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
-    if found is None:
-        return [], truncated_fault("WAV", "it has no audio data")
+        return unsupported_fault("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
+    return None
+
+
+def _tag(form: bytes) -> int:
+    tag = int.from_bytes(form[:2], "little")
+    return int.from_bytes(form[24:26], "little") if tag == 0xFFFE else tag
+
+
+def _samples(
+    file: BinaryIO, size: int, form: bytes, found: SampleChunk
+) -> tuple[Part, AudioFault | None]:
+    """Return a chunk of samples, and its fault where its header states another length."""
+    there = found
     if found.length > size - found.start:
         there = SampleChunk(found.start, size - found.start, None)
-        how = (
-            f"its header declares {found.stated} bytes of samples, but the file has {there.length}"
-        )
-        return [_part(file, form, tag, there)], truncated_fault("WAV", how)
-    if found.stated not in (None, found.length):
-        how = (
-            f"its header declares {found.stated} bytes of samples, but the file has {found.length}"
-        )
-        return [_part(file, form, tag, found)], truncated_fault("WAV", how)
-    return [_part(file, form, tag, found)], None
+    part = _part(file, form, there)
+    if there is found and found.stated in (None, found.length):
+        return part, None
+    how = f"its header declares {found.stated} bytes of samples, but the file has {there.length}"
+    return part, truncated_fault("WAV", how)
 
 
-def _part(file: BinaryIO, form: bytes, tag: int, found: SampleChunk) -> Part:
+def _part(file: BinaryIO, form: bytes, found: SampleChunk) -> Part:
     """Return the samples after a header with correct sizes, even above 32 bits."""
     fmt = b"fmt " + len(form).to_bytes(4, "little") + form + bytes(len(form) % 2)
     total = 4 + len(fmt) + 8 + found.length
@@ -103,5 +132,5 @@ def _part(file: BinaryIO, form: bytes, tag: int, found: SampleChunk) -> Part:
         head = b"RF64" + b"\xff" * 4 + b"WAVE" + b"ds64" + (28).to_bytes(4, "little") + ds64
         head += fmt + b"data" + b"\xff" * 4
     align = int.from_bytes(form[12:14], "little")
-    frames = FrameCount(found.length // align) if tag in _PLAIN and align else None
+    frames = FrameCount(found.length // align) if _tag(form) in _PLAIN and align else None
     return Part(SplicedFile(file, [head, (found.start, found.start + found.length)]), frames)
