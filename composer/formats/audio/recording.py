@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -11,7 +12,13 @@ from composer.formats.audio.channels import Channel, select
 from composer.formats.audio.container_parts import Part
 from composer.formats.audio.decoding import decode_again
 from composer.formats.audio.opening import Encoded, opened
-from composer.formats.audio.resampling import peak_of, resampled_blocks, scaled, streamed_full_scale
+from composer.formats.audio.resampling import (
+    peak_of,
+    resampled_blocks,
+    scaled,
+    streamed_full_scale,
+    without_spikes,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +51,31 @@ class Recording:
     def blocks(self, rate: int) -> Iterator[np.ndarray]:
         """Yield the samples at a rate, those of `Audio.resample`, block by block.
 
-        Where they peak above 1.0 the recording is read once or twice before, for its level.
+        Where they peak above 1.0 the recording is read a few times before, for its level.
         """
-        peak = max(map(peak_of, self._resampled(rate)))
-        scale = 1.0
+        peaks = [0.0]
+        peak, limit, scale = max(map(peak_of, self._resampled(rate, inf, peaks))), inf, 1.0
+        if max(peaks) > 1.0:
+            limit = streamed_full_scale(self._decoded(), self.frames, max(peaks))
+            peak = max(map(peak_of, self._resampled(rate, limit)))
         if peak > 1.0:
             frames = -(-self.frames * rate // self.rate)
-            scale = streamed_full_scale(self._resampled(rate), frames, peak)
-        for block in self._resampled(rate):
+            scale = streamed_full_scale(self._resampled(rate, limit), frames, peak)
+        for block in self._resampled(rate, limit):
             yield scaled(block, scale)
 
-    def _resampled(self, rate: int) -> Iterator[np.ndarray]:
-        return resampled_blocks(self._decoded(), self.rate, rate)
+    def _resampled(
+        self, rate: int, limit: float, peaks: list[float] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the samples at a rate, cut to a limit before; add the peaks of all blocks."""
+
+        def limited() -> Iterator[np.ndarray]:
+            for block in self._decoded():
+                if peaks is not None:
+                    peaks.append(peak_of(block))
+                yield without_spikes(block, limit)
+
+        return resampled_blocks(limited(), self.rate, rate)
 
     def _decoded(self) -> Iterator[np.ndarray]:
         with opened(self.encoded) as there:

@@ -8,7 +8,7 @@ import numpy as np
 
 from composer.formats.audio.audio_problems import check_resampled
 
-_FAR = 100.0
+_FAR = 10.0
 
 
 def resample(samples: np.ndarray, have: int, want: int) -> np.ndarray:
@@ -45,6 +45,11 @@ def resampled_blocks(blocks: Iterable[np.ndarray], have: int, want: int) -> Iter
 def scaled(samples: np.ndarray, scale: float) -> np.ndarray:
     """Return samples within a full scale; those beyond are cut to it."""
     return samples if scale == 1.0 else np.clip(samples / np.float32(scale), -1.0, 1.0)
+
+
+def without_spikes(samples: np.ndarray, limit: float) -> np.ndarray:
+    """Return samples cut to a full scale, or themselves: a spike rings once it is resampled."""
+    return np.clip(samples, -limit, limit) if peak_of(samples) > limit else samples
 
 
 def full_scale(samples: np.ndarray, peak: float) -> float:

@@ -8,7 +8,13 @@ from typing import Self
 
 import numpy as np
 
-from composer.formats.audio.resampling import full_scale, peak_of, resample, scaled
+from composer.formats.audio.resampling import (
+    full_scale,
+    peak_of,
+    resample,
+    scaled,
+    without_spikes,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +52,12 @@ class Audio:
         far above all others are cut to full scale, or the division would silence the rest.
         """
         samples = self.samples
-        if rate != self.rate:
-            samples = resample(samples, self.rate, rate)
         peak = peak_of(samples)
+        if rate != self.rate:
+            if peak > 1.0:
+                samples = without_spikes(samples, full_scale(samples, peak))
+            samples = resample(samples, self.rate, rate)
+            peak = peak_of(samples)
         if peak > 1.0:
             samples = scaled(samples, full_scale(samples, peak))
         if samples is self.samples:
