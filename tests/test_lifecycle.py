@@ -56,6 +56,9 @@ def test_a_stream_whose_bundle_is_closed_ends_in_an_error(variant):
     assert message.endswith("hint: load it again")
     stream.close()
     assert stream.result is None
+    for use in (bundle.load, lambda: bundle.run(audio=CLIP)):
+        with pytest.raises(composer.ComposerError, match="R508 the bundle is closed"):
+            use()
 
 
 @VARIANTS

@@ -80,6 +80,7 @@ class Bundle:
 
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""
+        self._require_open()
         self._components.ensure_loaded(self._used(task))
 
     def fetch(self, task: str | None = None) -> None:
@@ -178,8 +179,7 @@ class Bundle:
     def _run(
         self, stream: bool, task: str | None, request: RunRequest
     ) -> Generator[Token, Any, Result]:
-        if self._closed:
-            raise ComposerError(Problem("R508", "the bundle is closed", hint="load it again"))
+        self._require_open()
         planned = plan_run(self.checked, self.task(task), request)
         self._components.ensure_loaded(planned.plan.nbytes)
         manifest = self.checked.manifest
@@ -220,6 +220,10 @@ class Bundle:
         assert known.methods is not None
         worker = self._components.worker(known.cls.backend)
         return Detector(self._components.by_name[name], known.methods[CALL], worker)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ComposerError(Problem("R508", "the bundle is closed", hint="load it again"))
 
     def close(self) -> None:
         """Let go of the weights and end the threads."""
