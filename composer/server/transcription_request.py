@@ -15,6 +15,7 @@ from composer.jobs.speech import LANGUAGE, LOGPROBS, SpeechTask, speech_graph, s
 from composer.server.errors import ApiError, api_error_of, bad_request, unsupported_request
 from composer.server.fields import FormFields
 from composer.server.served_models import ServedModel, ServedModels
+from composer.server.turns import SERVER_VAD
 
 TRANSLATE = "translate"
 CONTEXT = "context"
@@ -53,7 +54,7 @@ def read_transcription(
     format, stream = _format(fields)
     aligner = _aligner(models, model, fields, format == "verbose_json" or stream, inputs)
     logprobs = _logprobs(fields, format)
-    _refuse(model, fields)
+    _refuse(model, graph, fields)
     options = _options(fields)
     fields.refuse_unread()
     speech = _speech(model, graph, inputs, options)
@@ -164,18 +165,25 @@ def _logprobs(fields: FormFields, format: str) -> bool:
     return bool(wanted)
 
 
-def _refuse(model: ServedModel, fields: FormFields) -> None:
+def _refuse(model: ServedModel, graph: Graph, fields: FormFields) -> None:
     """Refuse what the API has and the model has not, by name."""
     for name in SPEAKERS:
         if fields.texts(name):
             raise unsupported_request(f"{model.name} knows no speakers", name)
-    strategy = _strategy(fields)
-    if strategy not in (None, "auto"):
+    strategy, settings = _strategy(fields)
+    if strategy == SERVER_VAD and any(
+        each.split and each.split.vad for each in graph.inputs.values()
+    ):
+        for name in settings:
+            message = f"{model.name} finds pauses by a detector of its own: leave '{name}' out"
+            raise unsupported_request(message, "chunking_strategy")
+    elif strategy not in (None, "auto"):
         message = f"{model.name} cuts long audio by its own rule, which 'auto' is"
         raise unsupported_request(message, "chunking_strategy")
 
 
-def _strategy(fields: FormFields) -> str | None:
+def _strategy(fields: FormFields) -> tuple[str | None, list[str]]:
+    """Return the type of the strategy that is asked for, and the names of its settings."""
     text, keys = fields.text("chunking_strategy"), fields.keys("chunking_strategy")
     if text and text.startswith("{"):
         try:
@@ -184,7 +192,9 @@ def _strategy(fields: FormFields) -> str | None:
             raise bad_request(
                 "'chunking_strategy' is no JSON object", "chunking_strategy"
             ) from None
-    return str(keys.get("type", "")) if keys else text
+    if not keys:
+        return text, []
+    return str(keys.get("type", "")), [name for name in keys if name != "type"]
 
 
 def _options(fields: FormFields) -> dict[str, Any]:

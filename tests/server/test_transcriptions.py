@@ -103,6 +103,14 @@ def test_options_of_the_decoder(client, bundles, clip):
     assert sampled.text == bundles[MODEL].run(audio=clip, options=options).text
 
 
+def test_pauses_are_found_by_the_bundles_own_detector(client, clip):
+    wanted = create(client, clip).text
+    for strategy in ("auto", {"type": "server_vad"}):
+        assert create(client, clip, chunking_strategy=strategy).text == wanted
+    written = {"chunking_strategy": '{"type": "server_vad"}'}
+    assert create(client, clip, extra_body=written).text == wanted
+
+
 def test_models_are_listed_and_found_by_name(client):
     listed = client.models.list().data
     assert [each.id for each in listed] == ["mega-asr-mini", "elderwise-mini", "org/mini"]
@@ -134,7 +142,7 @@ WRONG = {
     "include": [({"include": ["words"]}, "not_supported")],
     "chunking_strategy": [
         ({"chunking_strategy": {"type": "server_vad", "threshold": 0.5}}, "not_supported"),
-        ({"extra_body": {"chunking_strategy": '{"type": "server_vad"}'}}, "not_supported"),
+        ({"extra_body": {"chunking_strategy": '{"type": "speakers"}'}}, "not_supported"),
     ],
     "known_speaker_names": [
         ({"extra_body": {"known_speaker_names": ["a"]}}, "not_supported"),
@@ -164,6 +172,10 @@ def test_texts_of_refusals(client, clip):
     cases = (
         ({"extra_body": {"sed": 1}}, "there is no field 'sed' here; did you mean 'seed'?"),
         ({"response_format": "jsno"}, "did you mean 'json'?"),
+        (
+            {"chunking_strategy": {"type": "server_vad", "threshold": 0.5}},
+            "mega-asr-mini finds pauses by a detector of its own: leave 'threshold' out",
+        ),
         ({"language": "klingon"}, "'klingon' is not a language of this model (languages: Arabic"),
         ({"model": "none"}, "there is no model 'none'; this server has mega-asr-mini"),
         ({"file": b"junk"}, "this is not a readable audio file but text"),
