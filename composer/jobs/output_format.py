@@ -49,7 +49,11 @@ def output_formats() -> list[str]:
 def output_format(name: str) -> OutputFormat:
     """Return an output format; raise R544 when there is none."""
     if name not in output_formats():
-        near = did_you_mean(name, output_formats()) or f"there are: {listed(output_formats())}"
+        several = name.replace(",", " ").split()
+        if len(several) > 1 and set(several) <= set(output_formats()):
+            near = f"give each by itself: {' '.join(f'-f {each}' for each in several)}"
+        else:
+            near = did_you_mean(name, output_formats()) or f"there are: {listed(output_formats())}"
         raise ComposerError(Problem("R544", f"there is no output format '{name}'; {near}"))
     loaded: OutputFormat = extension(GROUP, name)
     return loaded

@@ -191,6 +191,7 @@ def test_language_is_an_input(cli, tmp_path, clip):
         (["--task", "chat"], "R543 the bundle has no task 'chat'"),
         (["--set", "answer.top_k=3"], "R544 cannot set answer.top_k"),
         (["--jobs", "0"], "Invalid value for '--jobs'"),
+        (["-f", "srt,txt"], "'srt,txt'; give each by itself: -f srt -f txt"),
         (["-f", "lrc"], "R544 there is no output format 'lrc'; there are: json, jsonl, srt, tsv"),
     ],
 )
