@@ -79,13 +79,25 @@ def _call(signatures: list[CallSignature]) -> dict[str, Any]:
     with_: dict[str, Any] = {"properties": _values(signatures), "additionalProperties": False}
     if needed:
         with_["required"] = sorted(needed)
+    elif all(each.inputs for each in signatures):
+        with_["anyOf"] = _alternatives(signatures)
     rules = without_duplicates(dict(rule) for each in signatures for rule in each.option_rules)
     if rules:
         with_["allOf"] = rules
     whole: dict[str, Any] = {"properties": {"with": with_}}
-    if needed:
+    if needed or "anyOf" in with_:
         whole["required"] = ["with"]
     return whole
+
+
+def _alternatives(signatures: list[CallSignature]) -> list[dict[str, Any]]:
+    """Return what a call has at least, by one signature or another: all it needs, or any input."""
+    found = []
+    for each in signatures:
+        needed = sorted(_needed(each))
+        for names in [needed] if needed else [[name] for name in sorted(each.inputs)]:
+            found.append({"required": names})
+    return without_duplicates(found)
 
 
 def _open_call(signatures: list[CallSignature]) -> dict[str, Any]:

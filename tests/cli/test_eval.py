@@ -418,7 +418,8 @@ def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, dat
     folder = tmp_path / "left"
     folder.mkdir()
     path = data((8, "7."))
-    two = np.stack([np.full(8, 0.5), np.full(8, -0.5)], 1)
+    left = np.tile([0.5, -0.3], 4)
+    two = np.stack([left, -left], 1)
     soundfile.write(tmp_path / "c0.wav", two, 8000)
     assert "S488" in cli("eval", write(tmp_path), path)[2]
     assert cli("eval", write(folder, BUNDLE, change), path)[0] == 0
@@ -430,7 +431,8 @@ def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, dat
 def test_a_channel_is_chosen_and_named(cli, bundle, tmp_path, data, channel, text):
     """One channel is the other's inverse, so that the mix is refused."""
     path, out = data((8, "7.")), tmp_path / "out"
-    two = np.stack([np.full(8, 0.5), np.full(8, -0.5)], 1)
+    left = np.tile([0.5, -0.3], 4)
+    two = np.stack([left, -left], 1)
     soundfile.write(tmp_path / "c0.wav", two, 8000)
     code, shown, err = cli("eval", bundle, path, "--channel", channel, "-o", out)
     found = read_results(out / "results.jsonl")

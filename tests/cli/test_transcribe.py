@@ -271,7 +271,9 @@ def test_a_recording_that_was_cut_short_is_read_by_an_option(cli, bundle, clip):
 
 def test_a_channel_is_chosen_on_the_command_line(cli, bundle, tmp_path):
     path = tmp_path / "two.wav"
-    soundfile.write(path, np.stack([np.full(4000, 0.5), np.full(4000, -0.5)], 1), 8000)
+    soundfile.write(
+        path, np.stack([np.tile([0.5, -0.3], 2000), np.tile([-0.5, 0.3], 2000)], 1), 8000
+    )
     code, _, err = cli("transcribe", bundle, path)
     assert (code, "S488" in err) == (5, True)
     code, out, err = cli("transcribe", bundle, path, "--channel", "left")

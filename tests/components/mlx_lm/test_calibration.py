@@ -62,8 +62,7 @@ def test_a_text_is_read_a_window_at_a_time(tmp_path, monkeypatch):
     model = torch_model()
     lm = load(save(model, tmp_path / "lm"))
     ids = np.random.default_rng(1).integers(3, ROWS, WINDOW + 9).tolist()
-    encoded = type("Encoded", (), {"ids": ids})
-    tokenizer = type("Tokenizer", (), {"encode": lambda self, text: encoded})
+    tokenizer = type("Tokenizer", (), {"encode": lambda self, text, special: (ids, [])})
     monkeypatch.setattr(lm, "tokenizer", tokenizer())
     path, found = "model.layers.2.self_attn.q_proj", []
     with lm.watch({path: found.append}):
