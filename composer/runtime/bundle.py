@@ -207,12 +207,11 @@ class Bundle:
 
     def speech_detector(self, task: str | None = None) -> Detector | None:
         """Return what detects speech in the audio of a task; None where it names nothing."""
-        inputs = self.checked.graphs[self.task(task)].inputs.values()
-        names = [entry.split.vad for entry in inputs if entry.split and entry.split.vad]
-        if not names:
+        name = next(iter(self.checked.graphs[self.task(task)].detectors.values()), None)
+        if name is None:
             return None
-        self._components.ensure_loaded(names[:1])
-        return self._detector(names[0])
+        self._components.ensure_loaded([name])
+        return self._detector(name)
 
     def _detector(self, name: str) -> Detector:
         """Return a component that detects speech."""

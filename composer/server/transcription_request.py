@@ -171,9 +171,7 @@ def _refuse(model: ServedModel, graph: Graph, fields: FormFields) -> None:
         if fields.texts(name):
             raise unsupported_request(f"{model.name} knows no speakers", name)
     strategy, settings = _strategy(fields)
-    if strategy == SERVER_VAD and any(
-        each.split and each.split.vad for each in graph.inputs.values()
-    ):
+    if strategy == SERVER_VAD and graph.detectors:
         for name in settings:
             message = f"{model.name} finds pauses by a detector of its own: leave '{name}' out"
             raise unsupported_request(message, "chunking_strategy")

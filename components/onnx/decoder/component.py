@@ -25,7 +25,7 @@ from ..versions import version_problems
 from .decoder import GraphDecoder
 from .files import ROWS, DecoderFiles, bind_sizes, missing_reasons, own_methods, read_files
 from .ports import EMBEDS, IDS, LAYERS
-from .session import DecoderSession, contract_of
+from .session import PublishedSession, contract_of
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -118,7 +118,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             path, nbytes = found.embed_signature.file.path, found.embed_signature.nbytes
             assert path is not None
             self.embedder = Session(path, contract_of(found.embed_signature), placement, nbytes)
-        session = DecoderSession(found.signature, ports, placement)
+        session = PublishedSession(found.signature, ports, placement)
         self.decoder = GraphDecoder(session, self.rows)
         self.writer = TextGenerator(
             self.decoder,

@@ -6,8 +6,7 @@ their caches copied for each step, so each text is a batch of 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from collections.abc import Sequence as Many
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
 from composer.generation.sampler import most_likely
 
 from .ports import KEEP
-from .session import DecoderSession, Sequence
+from .session import PublishedSequence, PublishedSession
 
 CHUNK = 512  # rows of a prompt that are read at once
 FEW = 64  # where each of them has logits
@@ -30,22 +29,24 @@ class GraphDecoder:
     """
 
     def __init__(
-        self, session: DecoderSession, rows: Callable[[np.ndarray], Rows], chunk: int = CHUNK
+        self, session: PublishedSession, rows: Callable[[np.ndarray], Rows], chunk: int = CHUNK
     ) -> None:
         self.session = session
         self.rows = rows
         self.chunk = chunk if KEEP in session.ports.inputs else min(chunk, FEW)
         self.row_nbytes = session.ports.row_nbytes
 
-    def begin(self) -> Sequence:
+    def begin(self) -> PublishedSequence:
         """Return a sequence that has read nothing."""
-        return Sequence(self.session)
+        return PublishedSequence(self.session)
 
-    def prefill(self, prompt: DecoderInput, cache: Sequence | None = None) -> SequenceState:
+    def prefill(
+        self, prompt: DecoderInput, cache: PublishedSequence | None = None
+    ) -> SequenceState:
         return run_to_end(self.prefill_parts(prompt, cache))
 
     def prefill_parts(
-        self, prompt: DecoderInput, cache: Sequence | None = None
+        self, prompt: DecoderInput, cache: PublishedSequence | None = None
     ) -> Generator[None, None, SequenceState]:
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there is nothing to continue"))
@@ -53,27 +54,28 @@ class GraphDecoder:
         for start, end in prompt.parts(0, len(prompt), self.chunk):
             if start:
                 yield
-            state.logits = self.session.read(state.cache, _part(prompt.rows, start, end), 1)[-1]
+            state.logits = self.session.read(state.cache, prompt.part(start, end), 1)[-1]
         return state
 
     def every(self, rows: Rows) -> np.ndarray:
         """Return the logits [T, V] after each row; a graph that gives the last reads one by one."""
+        prompt = DecoderInput(rows)
         for size in (FEW, 1):
             sequence, found = self.begin(), list[np.ndarray]()
-            for start, end in DecoderInput(rows).parts(0, len(DecoderInput(rows)), size):
-                found.append(self.session.read(sequence, _part(rows, start, end), end - start))
+            for start, end in prompt.parts(0, len(prompt), size):
+                found.append(self.session.read(sequence, prompt.part(start, end), end - start))
                 if len(found[-1]) < end - start:
                     break
             else:
                 break
         return np.concatenate(found)
 
-    def step(self, states: Many[SequenceState], tokens: Many[int]) -> None:
-        rows = self.embed_tokens(tokens)
+    def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None:
+        rows = DecoderInput(self.embed_tokens(tokens))
         for at, state in enumerate(states):
-            state.logits = self.session.read(state.cache, _part(rows, at, at + 1), 1)[-1]
+            state.logits = self.session.read(state.cache, rows.part(at, at + 1), 1)[-1]
 
-    def greedy(self, states: Many[SequenceState]) -> list[int]:
+    def greedy(self, states: Sequence[SequenceState]) -> list[int]:
         return [most_likely(state.logits) for state in states]
 
     def logits(self, state: SequenceState) -> np.ndarray:
@@ -83,21 +85,16 @@ class GraphDecoder:
     def retire(self, state: SequenceState) -> None:
         """Let the state go."""
 
-    def embed_tokens(self, tokens: Many[int]) -> Rows:
+    def embed_tokens(self, tokens: Sequence[int]) -> Rows:
         return self.rows(np.array(tokens, np.int64))
 
     def bits(self, value: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(value).view(np.uint8).reshape(len(value), -1)
 
-    def trim(self, cache: Sequence, surplus: int) -> bool:
+    def trim(self, cache: PublishedSequence, surplus: int) -> bool:
         """Forget the last rows: they are cut off by the next run."""
         cache.length -= surplus
         return True
 
     def from_numpy(self, value: np.ndarray) -> np.ndarray:
         return value
-
-
-def _part(rows: Rows, start: int, end: int) -> dict[str, np.ndarray]:
-    """Return some of the rows of each input."""
-    return {name: each[start:end] for name, each in rows.items()}

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from composer.formats import OnnxSignature, OnnxValue
 
 
-class Sequence:
+class PublishedSequence:
     """What a session remembers: `length` rows of a text, under a number."""
 
-    def __init__(self, session: DecoderSession) -> None:
+    def __init__(self, session: PublishedSession) -> None:
         self.session = session
         self.number = next(session.numbers)
         self.length = 0
@@ -35,7 +35,7 @@ class Sequence:
         self.session.graph.forget(self.number)
 
 
-class DecoderSession(Session):
+class PublishedSession(Session):
     """A loaded decoder; `ports` say what its inputs are for."""
 
     def __init__(
@@ -53,8 +53,10 @@ class DecoderSession(Session):
         assert path is not None
         super().__init__(path, contract_of(signature), placement, signature.nbytes)
 
-    def read(self, sequence: Sequence, rows: Mapping[str, np.ndarray], keep: int) -> np.ndarray:
-        """Append rows [T, ...] by input; return logits float32 [N, V] of the last ones.
+    def read(
+        self, sequence: PublishedSequence, rows: Mapping[str, np.ndarray], keep: int
+    ) -> np.ndarray:
+        """Append rows [1, T, ...] by input; return logits float32 [N, V] of the last ones.
 
         N is `keep` where the graph can be asked for that, and otherwise what it gives.
         """
@@ -62,7 +64,7 @@ class DecoderSession(Session):
         words = {"sequence": sequence.number, "rows": sequence.length, "outputs": [LOGITS]}
         advance = partial(self.graph.advance, words)
         logits: np.ndarray = self.within_limit(feeds, advance)[LOGITS]
-        sequence.length += len(next(iter(rows.values())))
+        sequence.length += _count(rows)
         return logits.reshape(-1, logits.shape[-1]).astype(np.float32, copy=False)
 
     def _feeds(
@@ -70,8 +72,8 @@ class DecoderSession(Session):
     ) -> dict[str, np.ndarray]:
         """Return what goes in beside the cache of so many rows, each as its input is typed."""
         inputs = self.ports.inputs
-        total = length + len(next(iter(rows.values())))
-        given: dict[str, Any] = {name: value[None] for name, value in rows.items()}
+        total = length + _count(rows)
+        given: dict[str, Any] = {**rows}
         given[MASK] = np.ones((1, total))
         positions = inputs.get(POSITIONS)
         given[POSITIONS] = np.arange(length, total)[None]
@@ -83,6 +85,12 @@ class DecoderSession(Session):
         for name, value in inputs.items():
             feeds[name] = np.asarray(given[name], LONG[value.dtype], order="C")
         return feeds
+
+
+def _count(rows: Mapping[str, np.ndarray]) -> int:
+    """Return how many rows a batch of one has."""
+    count: int = next(iter(rows.values())).shape[1]
+    return count
 
 
 def _dims(value: OnnxValue | None) -> tuple[Any, ...]:

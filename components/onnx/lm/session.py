@@ -17,7 +17,7 @@ from ..interruptible import run_interruptibly
 from ..library import onnxruntime, run_options, save_prepared, session_options
 from ..memory import release_memory_after_load
 from ..session import CPU, short_error_text
-from ..weights import WeightsFile, private_weights
+from ..weights import DATA, WeightsFile, private_weights
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -104,13 +104,17 @@ def open_prepared(where: str, path: Path, placement: Placement) -> DecoderSessio
 
 
 class DecoderSession:
-    """A loaded model and the names of its inputs; `where` names its checkpoint in errors."""
+    """A loaded model and the names of its inputs; `where` names its checkpoint in errors.
+
+    `nbytes` are those of the weights that it was written with.
+    """
 
     def __init__(
         self, where: str, path: Path, options: Any, disabled_optimizers: Sequence[str] = ()
     ) -> None:
         self.where = where
-        self.nbytes = sum(each.stat().st_size for each in path.parent.iterdir())
+        self.nbytes = (path.parent / DATA).stat().st_size
+        self._options = run_options()
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
@@ -148,7 +152,7 @@ class DecoderSession:
         run = partial(self._run_bound, binding, memory)
         with self._reported():
             if rows * self.nbytes < LONG:
-                run(run_options())
+                run(self._options)
             else:
                 run_interruptibly(run)
 

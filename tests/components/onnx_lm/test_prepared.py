@@ -71,6 +71,14 @@ def test_the_second_load_packs_nothing_and_has_the_same_numbers(
     assert len(written) == 1
 
 
+def test_what_lies_beside_the_weights_makes_no_step_longer(folder, store):
+    """A call that reads many bytes runs beside the caller's thread, and one token never should."""
+    with keep_prepared_files(None):
+        wanted = [each.nbytes for each in load(folder).decoder.sessions]
+    for _ in range(2):
+        assert [each.nbytes for each in load(folder).decoder.sessions] == wanted
+
+
 @pytest.mark.parametrize("kind", ["e2b", "31b"])
 def test_gemma4_is_prepared_as_well(tmp_path, store, written, kind):
     folder = gemma4.save(gemma4.torch_model(kind), tmp_path / kind)
