@@ -66,7 +66,7 @@ def page(browser, evaluated):
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-def wait(page, expression, seconds=20):
+def wait(page, expression, seconds=120):
     until = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < until, expression

@@ -10,8 +10,7 @@ import soundfile
 from composer.core import registry
 from composer.core.component import Component, Token, method
 from tests.fakes import FAKES
-
-WAIT = 20  # seconds
+from tests.server.serving import WAIT
 
 
 class Gate:

@@ -12,6 +12,7 @@ from composer.server.settings import ServerSettings
 from composer.server.uvicorn_server import bind_socket, make_server
 
 KEEP = "composer-test-boundary"
+WAIT = 120  # seconds, for a machine that is busy
 
 
 class Running:
@@ -22,7 +23,7 @@ class Running:
         self.port = listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
-    def connect(self, timeout=20):
+    def connect(self, timeout=WAIT):
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def send(self, method, path, body=b"", headers=()):
@@ -92,9 +93,9 @@ def serving(bundles, **settings):
         thread = threading.Thread(target=asyncio.run, args=(made.serve([listening]),))
         thread.start()
         try:
-            assert started.wait(20)
+            assert started.wait(WAIT)
             yield Running(app, listening)
         finally:
             made.should_exit = True
-            thread.join(30)
+            thread.join(WAIT)
             assert not thread.is_alive()

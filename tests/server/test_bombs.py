@@ -13,7 +13,7 @@ import soundfile
 import composer
 from tests.fakes import write
 from tests.server.gates import GATED, gate, wav
-from tests.server.serving import serving
+from tests.server.serving import WAIT, serving
 
 __all__ = ["gate"]
 
@@ -73,7 +73,7 @@ def test_hundreds_who_say_nothing_hold_nobody_up(running):
             stack.enter_context(running.connect())
         began = time.monotonic()
         assert well(running)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WAIT
 
 
 def test_metrics_have_no_names_that_clients_made_up(running):

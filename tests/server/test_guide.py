@@ -31,7 +31,7 @@ def test_what_the_guide_shows_is_what_happens(monkeypatch):
             here = body.replace(ADDRESS, address)
             if kind == "sh":
                 shown = subprocess.run(
-                    ["bash", "-c", here], capture_output=True, text=True, check=True, timeout=60
+                    ["bash", "-c", here], capture_output=True, text=True, check=True, timeout=300
                 ).stdout
             elif kind == "python":
                 exec(compile(here, "guide", "exec"), {})

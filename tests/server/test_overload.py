@@ -10,7 +10,7 @@ import pytest
 import composer
 from tests.fakes import write
 from tests.server.gates import GATED, TRANSLATES, gate
-from tests.server.serving import answer, form, head, serving
+from tests.server.serving import WAIT, answer, form, head, serving
 from tests.server.test_uploads import KIND, PATH
 
 __all__ = ["gate"]
@@ -22,7 +22,7 @@ def bundle(tmp_path, gate):
         yield bundle
 
 
-def until(true, seconds=5):
+def until(true, seconds=WAIT):
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not true():
@@ -73,11 +73,11 @@ def test_a_client_that_leaves_frees_its_place(bundle, gate, audio, stream, after
         data = form([("model", "m"), ("stream", stream)], audio)
         with running.connect() as connection:
             connection.sendall(head("POST", PATH, {**KIND, "content-length": len(data)}) + data)
-            assert gate.waiting.acquire(timeout=5)
-        time.sleep(0.1)
+            assert gate.waiting.acquire(timeout=WAIT)
+        time.sleep(0.3)
         gate.open.set()
-        assert gate.closed.acquire(timeout=1)
-        until(lambda: running.state.pool.running == 0, 1)
+        assert gate.closed.acquire(timeout=WAIT)
+        until(lambda: running.state.pool.running == 0)
         assert gate.tokens == after + 1  # it ended at its next token, of 8
         page = running.send("GET", "/metrics")[2].decode()
         assert f'route="{PATH}",status="{200 if stream == "true" and after else 499}"' in page
@@ -106,7 +106,7 @@ def test_a_run_that_takes_too_long_is_given_up_and_not_tried_again(bundle, gate,
         began = time.monotonic()
         with pytest.raises(openai.InternalServerError) as failed:
             client.audio.transcriptions.create(model="m", file=audio)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < WAIT
         assert (failed.value.status_code, failed.value.code) == (503, "timeout")
         gate.open.set()
         until(lambda: running.state.pool.running == 0)

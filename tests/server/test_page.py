@@ -65,7 +65,7 @@ def page(browser, served):
     assert [text for text in complaints if "status of 4" not in text] == []
 
 
-def wait(page, expression, seconds=20):
+def wait(page, expression, seconds=120):
     """Wait until an expression is true; the page's policy forbids Playwright's own way."""
     until = time.monotonic() + seconds
     while not page.evaluate(expression):

@@ -19,7 +19,7 @@ from composer.server.realtime_audio import wav_bytes
 from tests.fakes import write
 from tests.server.conftest import CLIP
 from tests.server.gates import GATED, gate
-from tests.server.serving import serving
+from tests.server.serving import WAIT, serving
 
 __all__ = ["gate"]
 
@@ -44,7 +44,7 @@ class Client:
         return self.next()
 
     def next(self):
-        event = json.loads(self.socket.recv(timeout=20))
+        event = json.loads(self.socket.recv(timeout=WAIT))
         assert event["event_id"].startswith("event_")
         return event
 
@@ -59,7 +59,7 @@ class Client:
 @contextmanager
 def session(running, query=f"model={MODEL}&intent=transcription", **kwargs):
     url = f"ws://127.0.0.1:{running.port}/v1/realtime?{query}"
-    with connect(url, open_timeout=20, **kwargs) as socket:
+    with connect(url, open_timeout=WAIT, **kwargs) as socket:
         client = Client(socket)
         created = client.next()
         assert created["type"] == "session.created"
@@ -382,11 +382,11 @@ def test_a_client_that_leaves_in_mid_turn_frees_its_place(tmp_path, gate):
         with session(running, "") as client:
             client.append(bytes(24_000))
             client.send("input_audio_buffer.commit")
-            assert gate.waiting.acquire(timeout=5)
-        time.sleep(0.1)
+            assert gate.waiting.acquire(timeout=WAIT)
+        time.sleep(0.3)
         gate.open.set()
-        assert gate.closed.acquire(timeout=2)
-        end = time.monotonic() + 2
+        assert gate.closed.acquire(timeout=WAIT)
+        end = time.monotonic() + WAIT
         while running.state.sessions or running.state.pool.running:
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -400,7 +400,7 @@ def test_a_session_that_does_nothing_is_closed(tmp_path, gate):
         session(running, "") as client,
     ):
         with pytest.raises(ConnectionClosed):
-            client.socket.recv(timeout=5)
+            client.socket.recv(timeout=WAIT)
         assert client.socket.close_code == 1001
 
 

@@ -17,6 +17,7 @@ import pytest
 from composer.sources.shipped import shipped_folder
 from tests.cli.conftest import cli
 from tests.server.conftest import CLIP
+from tests.server.serving import WAIT
 
 __all__ = ["cli"]
 
@@ -45,7 +46,7 @@ def url(line):
     return re.search(r"http://\S+", line)[0] + "/v1"
 
 
-def ended(process, sent, seconds=20):
+def ended(process, sent, seconds=WAIT):
     """Send a signal; return the exit code and what was printed to stderr."""
     process.send_signal(sent)
     _, err = process.communicate(timeout=seconds)
@@ -119,7 +120,7 @@ def test_a_port_that_is_taken_is_refused_before_the_bundle_is_loaded(cli):
         assert (code, out) == (5, "")
         assert f"R599 cannot listen on 127.0.0.1, port {port}: Address already in use" in err
         assert "choose another --port, or 0 for any" in err
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WAIT
 
 
 def test_two_bundles_need_two_names(cli):
