@@ -22,10 +22,14 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Give slow tests an hour, in place of the five minutes that end a test which hangs."""
+    """Give slow tests an hour, in place of the five minutes that end a test which hangs.
+
+    Those of the documentation come first: they are long, and no other worker should wait for them.
+    """
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(3600))
+    items.sort(key=lambda item: item.get_closest_marker("docs") is None)
 
 
 __all__ = ["fakes", "speaks"]
