@@ -1,6 +1,5 @@
 """More than a server can do: a bounded queue, 429, and slots that clients leave free."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,17 +50,23 @@ def test_what_the_queue_does_not_take_is_429(bundle, gate, audio):
 def test_the_client_tries_again_after_the_time_that_the_server_gives(bundle, gate, audio):
     with (
         serving({"m": bundle}, runs=1, queue=0) as running,
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(2) as pool,
         openai.OpenAI(base_url=running.url, api_key="x", max_retries=2) as client,
     ):
+
+        def opens():
+            until(lambda: b'status="429"' in running.send("GET", "/metrics")[2])
+            gate.open.set()
+
         first = pool.submit(running.post, [("model", "m")], audio)
         until(lambda: running.state.pool.running == 1)
-        threading.Timer(0.5, gate.open.set).start()
+        opened = pool.submit(opens)
         began = time.monotonic()
         made = client.audio.transcriptions.create(model="m", file=audio)
         assert made.text.startswith("w0")
         assert time.monotonic() - began >= 1  # Retry-After is a second at least
         assert first.result()[0] == 200
+        opened.result()
         assert b"composer_retries_total 1.0" in running.send("GET", "/metrics")[2]
 
 
