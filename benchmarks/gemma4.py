@@ -91,17 +91,13 @@ def report(line: str, data: dict[str, Any], peak: int) -> None:
 
 def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
     """Write the weights piece by piece, config.json last."""
-    from composer.components.checkpoints.gemma4.config import read_settings
-    from composer.components.checkpoints.gemma4.layout import tensor_shapes
     from composer.components.checkpoints.packing import PROJECTIONS
 
-    settings, problems = read_settings(config, {})
-    assert settings, problems
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     tensors: list[tuple[str, str, tuple[int, ...]]] = []
-    for name, sizes in tensor_shapes(settings).items():
-        shape, path = tuple(size.value for size in sizes), name.removesuffix(".weight")
+    for name, shape in decoder_shapes(config).items():
+        path = name.removesuffix(".weight")
         if path.rpartition(".")[2] in PROJECTIONS:
             rows, columns = shape
             tensors.append((name, "U32", (rows, columns * BITS // 32)))
@@ -113,7 +109,7 @@ def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
     header, end = {}, 0
     for name, dtype, shape in tensors:
         size = prod(shape) * (2 if dtype == "BF16" else 4)
-        header[f"model.{name}"] = {
+        header[name] = {
             "dtype": dtype,
             "shape": shape,
             "data_offsets": [end, end + size],
@@ -126,6 +122,17 @@ def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
             fill(file, name, dtype, shape)
     write_tokenizer(home)
     (home / "config.json").write_text(json.dumps(config))
+
+
+def decoder_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a decoder's tensors by their names in a checkpoint."""
+    from composer.components.checkpoints.gemma4.config import read_settings
+    from composer.components.checkpoints.gemma4.layout import tensor_shapes
+
+    settings, problems = read_settings(config, {})
+    assert settings, problems
+    shapes = tensor_shapes(settings).items()
+    return {f"model.{name}": tuple(size.value for size in sizes) for name, sizes in shapes}
 
 
 def fill(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> None:

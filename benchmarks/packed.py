@@ -1,8 +1,9 @@
-"""Decode one GGUF file of Qwen3, packed, by composer and by llama.cpp, in turns.
+"""Decode packed weights by composer and by others, in turns.
 
-A prompt and its first token are timed apart from each further token. llama.cpp rounds what it
-multiplies packed weights by to 8 bits, as composer does with `activations: int8` alone: how many
-ids are the same is printed, and each repeats its own.
+llama.cpp and composer read one GGUF file. onnxruntime-genai packs the same weights in 4 bits by its
+own builder, mlx-lm by its converter, and transformers takes them in bfloat16: these are compared
+with q4_0. A prompt and its first token are timed apart from each further token. All round something
+else, so how many ids are composer's is printed, and each repeats its own.
 """
 
 from __future__ import annotations
@@ -13,60 +14,92 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.models import Model
-from benchmarks.peers.peer import OURS, ROOT
-from benchmarks.peers.table import (
-    answer,
-    count_same,
-    describe,
-    start_peer,
-    timed_run,
-    write_model,
-)
+from benchmarks.peers.models.packed import MODELS, write_packed_model
+from benchmarks.peers.peer import OURS, ROOT, Refused
+from benchmarks.peers.table import answer, count_same, describe, start_peer, timed_run
 from benchmarks.timing import in_turns, table
 
-PEER = "llama.cpp"
+FORMS = ("q4_0", "q8_0")
 VARIANTS = {"packed": "exact", "packed_int8": "activations: int8"}
+SAME_FILE = "llama.cpp"
+# What else is compared with q4_0, where the float32 weights are on disk: at which precision.
+OTHERS = {"onnxruntime-genai": "int4", "transformers": "bfloat16", "mlx-lm": "4 bits"}
+FEW = {"mlx-lm": 4}  # tokens, of one that takes seconds for each on a CPU
 
 
 def main(arguments: list[str]) -> None:
-    """Write a file in each form, and print a table for it."""
+    """Write each model in each form, and print a table for it."""
     parser = argparse.ArgumentParser(prog="scripts/bench packed", description=__doc__)
-    parser.add_argument("forms", nargs="*", default=["q4_0", "q8_0"], metavar="FORM")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}")
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
+    parser.add_argument("--peers", nargs="*", choices=[SAME_FILE, *OTHERS], metavar="PEER")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--prompt", type=int, default=200, help="ids of the prompt")
     parser.add_argument("--tokens", type=int, default=100)
-    parser.add_argument("--real", action="store_true", help="Qwen3-0.6B's shape, 2.4 GB on disk")
+    parser.add_argument("--real", action="store_true", help="published shapes, up to 7 GB on disk")
     parser.add_argument("--folder", type=Path, help="where models are written, a temporary one")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        model = write_model("qwen3", Path(folder), options.real)
-        for form in options.forms:
-            file = model.checkpoint.with_suffix(".gguf")
-            file.unlink(missing_ok=True)
-            write = [sys.executable, "-m", "benchmarks.peers.gguf", model.checkpoint, file, form]
-            subprocess.run(write, check=True, cwd=ROOT)
-            size = file.stat().st_size
-            print(f"-- {form}, {size / 1e9:.2f} GB: {model.shape} in float32", flush=True)
-            for variant, title in VARIANTS.items():
-                print(f"   {OURS}, {title}", flush=True)
-                compare(model, variant, options, size)
+    unknown = [name for name in options.models if name not in MODELS]
+    if unknown:
+        parser.error(f"there is no model {unknown[0]}; there are {', '.join(MODELS)}")
+    for name in options.models or MODELS:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            model = write_packed_model(name, Path(folder), options.real)
+            for form in options.forms:
+                compare_form(name, model, form, options)
 
 
-def compare(model: Model, variant: str, options: argparse.Namespace, size: int) -> None:
+def compare_form(name: str, model: Model, form: str, options: argparse.Namespace) -> None:
+    """Write the file, and compare each peer with composer as it is, and llama.cpp with int8."""
+    file = model.checkpoint.with_suffix(".gguf")
+    file.unlink(missing_ok=True)
+    write = [sys.executable, "-m", "benchmarks.peers.gguf", model.checkpoint, file, form]
+    has_weights = (model.checkpoint / "model.safetensors").exists()
+    subprocess.run(write + ["--random"] * (not has_weights), check=True, cwd=ROOT)
+    size = file.stat().st_size
+    print(f"-- {name}, {form}, {size / 1e9:.2f} GB: {model.shape}", flush=True)
+    for peer, variant, precision in comparisons(form, has_weights):
+        if options.peers is None or peer in options.peers:
+            print(f"   {OURS}, {VARIANTS[variant]}, and {peer}, {precision}", flush=True)
+            try:
+                compare(model, (variant, peer, precision), options, size)
+            except Refused as why:
+                print(f"   {peer}: {why}", flush=True)
+
+
+def comparisons(form: str, has_weights: bool) -> Iterator[tuple[str, str, str]]:
+    """Yield each peer, composer's variant that it is compared with, and the peer's precision."""
+    for variant in VARIANTS:
+        yield SAME_FILE, variant, form
+    if form == "q4_0" and has_weights:
+        for peer, precision in OTHERS.items():
+            yield peer, "packed", precision
+
+
+def compare(
+    model: Model, which: tuple[str, str, str], options: argparse.Namespace, size: int
+) -> None:
     """Compare both in turns, by a prompt with one token and with all."""
+    variant, name, precision = which
     ids = np.random.default_rng(0).integers(2, 256, options.prompt).tolist()
-    first, whole = ({"tokens": tokens, "ids": ids} for tokens in (1, options.tokens))
-    with start_peer(OURS) as ours, start_peer(PEER) as peer:
+    count = min(options.tokens, FEW.get(name, options.tokens))
+    first, whole = ({"tokens": tokens, "ids": ids} for tokens in (1, count))
+    with start_peer(OURS) as ours, start_peer(name) as peer:
+        settings: dict[str, dict[str, Any]] = {
+            OURS: {"variant": variant},
+            name: {"precision": precision},
+        }
         both = (ours, peer)
-        answers = {it.name: answer(it, model, whole, variant) for it in both}
+        answers = {it.name: answer(it, model, whole, **settings[it.name]) for it in both}
         ways: dict[str, Callable[[], None]] = {}
         for it in both:
             ways[prompt_of(it.name)] = timed_run(it, first, it.run(**first))

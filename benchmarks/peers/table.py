@@ -72,7 +72,7 @@ def compare(name: str, folder: Path, options: argparse.Namespace) -> None:
     else:
         request["ids"] = np.random.default_rng(0).integers(2, 256, options.prompt).tolist()
     with start_peer(OURS) as ours:
-        expected = answer(ours, model, request, options.variant)
+        expected = answer(ours, model, request, variant=options.variant)
         assert expected
         label = f"{OURS} {options.variant}" if options.variant else OURS
         print(
@@ -130,9 +130,12 @@ def start_peer(name: str) -> Peer:
 
 
 def answer(
-    peer: Peer, model: Model, request: Mapping[str, Any], variant: str | None = None
+    peer: Peer, model: Model, request: Mapping[str, Any], **settings: str | None
 ) -> list[int]:
-    """Load the model, or a variant of composer's bundle, and return the first answer."""
+    """Load the model, or a variant of composer's bundle, and return the first answer.
+
+    `precision` is what a peer packs float32 weights to, or computes in.
+    """
     folder = model.bundle if peer.name == OURS else model.checkpoint
     folder = model.original if peer.name == "mlx-audio" else folder
     # How long a run becomes: llama.cpp takes the memory for it at once.
@@ -143,7 +146,7 @@ def answer(
         ends=list(model.ends),
         takes_audio="clip" in request,
         length=length,
-        variant=variant,
+        **settings,
     )
     return peer.run(**request)
 

@@ -12,6 +12,7 @@ import composer
 from benchmarks import packed
 from benchmarks.peers.gguf import write_gguf
 from benchmarks.peers.models import qwen3
+from benchmarks.peers.models.packed import write_packed_model
 
 
 def ids_of(folder: Path, variant: str) -> list[int]:
@@ -39,6 +40,24 @@ def test_composer_has_the_ids_of_the_dequantized_weights(form: str, tmp_path: Pa
         assert (plain[name] != before).any() == (before.ndim == 2)
     save_file(plain, file, metadata={"format": "mlx"})
     assert ids_of(model.bundle, "packed") == ids_of(tmp_path / "plain", "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gemma4-e2b", "gemma4-e4b"])
+def test_gemma4_is_written_without_its_float32_weights(name: str, tmp_path: Path) -> None:
+    model = write_packed_model(name, tmp_path, False)
+    write_gguf(model.checkpoint, model.checkpoint.with_suffix(".gguf"), "q4_0", random=True)
+    assert len(ids_of(model.bundle, "packed")) == 8
+
+
+def test_what_reads_no_gguf_is_compared_in_4_bits_where_the_weights_are() -> None:
+    llama = [("llama.cpp", "packed", "q8_0"), ("llama.cpp", "packed_int8", "q8_0")]
+    assert list(packed.comparisons("q8_0", True)) == llama
+    assert list(packed.comparisons("q4_0", False)) == [(*it[:2], "q4_0") for it in llama]
+    others = list(packed.comparisons("q4_0", True))[2:]
+    assert [(peer, variant) for peer, variant, _ in others] == [
+        ("onnxruntime-genai", "packed"), ("transformers", "packed"), ("mlx-lm", "packed"),
+    ]  # fmt: skip
 
 
 def test_a_further_token_is_what_a_prompt_is_not() -> None:

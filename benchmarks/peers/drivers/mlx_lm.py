@@ -9,13 +9,17 @@ from typing import Any
 from benchmarks.peers.drivers.protocol import serve
 
 
-def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
-    """Load a checkpoint in float32."""
+def load(
+    folder: str, ends: list[int], precision: str | None = None, **_: Any
+) -> Callable[..., list[int]]:
+    """Load a checkpoint in float32, or pack its matrices in `4 bits` first."""
     import mlx.core as mx
     from mlx_lm.generate import generate_step
-    from mlx_lm.utils import load_model
+    from mlx_lm.utils import load_model, quantize_model
 
-    model, _config = load_model(Path(folder), strict=True)
+    model, config = load_model(Path(folder), lazy=True, strict=True)
+    if precision:
+        model, _config = quantize_model(model, config, 64, int(precision.split()[0]))
     model.set_dtype(mx.float32)
 
     def run(tokens: int, ids: list[int]) -> list[int]:

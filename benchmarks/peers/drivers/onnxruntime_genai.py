@@ -1,4 +1,4 @@
-"""Decode by onnxruntime-genai, from a float32 model exported by its own builder."""
+"""Decode by onnxruntime-genai, from a model exported by its own builder, float32 or int4."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 from benchmarks.peers.drivers.protocol import serve, until
 
 
-def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
+def load(
+    folder: str, ends: list[int], precision: str = "fp32", **_: Any
+) -> Callable[..., list[int]]:
     """Load a checkpoint's export beside it, and export it first if missing."""
     import onnxruntime_genai as og
 
-    made = Path(folder).with_name(f"{Path(folder).name}-genai")
+    made = Path(folder).with_name(f"{Path(folder).name}-genai-{precision}")
     if not (made / "genai_config.json").exists():
         builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", folder]
-        builder += ["-o", str(made), "-p", "fp32", "-e", "cpu", "-c", str(made / "cache")]
+        builder += ["-o", str(made), "-p", precision, "-e", "cpu", "-c", str(made / "cache")]
         done = subprocess.run(builder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"its builder failed: {done.stderr.strip().splitlines()[-1]}")

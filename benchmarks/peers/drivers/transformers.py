@@ -9,9 +9,13 @@ from benchmarks.peers.drivers.protocol import GEMMA4_PROMPT, serve, until
 
 
 def load(
-    folder: str, ends: list[int], takes_audio: bool = False, **_: Any
+    folder: str,
+    ends: list[int],
+    takes_audio: bool = False,
+    precision: str = "float32",
+    **_: Any,
 ) -> Callable[..., list[int]]:
-    """Load a checkpoint in float32."""
+    """Load a checkpoint in float32, or in another dtype of torch."""
     import torch
     import transformers
 
@@ -19,7 +23,7 @@ def load(
     settings: dict[str, Any] = {"do_sample": False, "eos_token_id": ends, "pad_token_id": ends[0]}
     kind = transformers.AutoConfig.from_pretrained(folder).architectures[0]
     maker = getattr(transformers, kind) if takes_audio else transformers.AutoModelForCausalLM
-    model: Any = maker.from_pretrained(folder, dtype=torch.float32)
+    model: Any = maker.from_pretrained(folder, dtype=getattr(torch, precision))
 
     @torch.inference_mode()
     def generate(tokens: int, given: dict[str, Any]) -> list[int]:
