@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,6 +50,19 @@ def decoder_facts(
         stamps=stamp_files(files),
         option_faults=partial(unknown_tokens, tokenizer, headers.tokenizer(tokenizer), table.rows),
     )
+
+
+def without_ports(
+    methods: Mapping[str, CallSignature], missing: Collection[str]
+) -> dict[str, CallSignature]:
+    """Return the ports of a decoder, without the inputs and methods that it does not have."""
+    found = {}
+    for name, signature in methods.items():
+        if name not in missing:
+            inputs = {port: each for port, each in signature.inputs.items() if port not in missing}
+            optional = signature.optional.difference(missing)
+            found[name] = replace(signature, inputs=inputs, optional=optional)
+    return found
 
 
 def without_head(facts: StampedFacts, methods: Mapping[str, CallSignature]) -> StampedFacts:

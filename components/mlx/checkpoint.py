@@ -15,6 +15,7 @@ from ..checkpoints.folder import open_folder, prefix_hint
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.part_names import PartNames
 from ..checkpoints.rope import mrope_problems, without_mrope
+from ..models.decoder import has_bidirectional_blocks
 from .config.arguments import TEXT
 from .config.conversion import MlxConfig, convert_config
 from .mlx_lm_support import mlx_lm_folder, mlx_lm_module_name, unsupported_problem
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 class MlxCheckpoint(Checkpoint):
     """A checkpoint with its config converted for mlx-lm.
 
-    `names` are those that its tensors are stored under.
+    `names` are those that its tensors are stored under. In one that is `bidirectional` the rows of
+    a picture, or of audio, see each other both ways.
     """
 
     mlx_config: MlxConfig
     names: PartNames
+    bidirectional: bool
 
 
 def read_checkpoint(
@@ -67,7 +70,8 @@ def read_checkpoint(
     problems = with_key_positions(location / "config.json", headers, placed, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
-    return MlxCheckpoint(**shared, mlx_config=mlx_config, names=opened.names)
+    blocks = has_bidirectional_blocks(str(config.get("model_type")), opened.keys)
+    return MlxCheckpoint(**shared, mlx_config=mlx_config, names=opened.names, bidirectional=blocks)
 
 
 def refuse_gguf(weights: Location, kind: str, reader: str) -> None:

@@ -13,6 +13,7 @@ from composer.formats.quantization import Scheme
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from . import loader
+from .bidirectional import same_block
 from .blocks import MlxBlocks
 from .device import device_of
 
@@ -94,7 +95,9 @@ class MlxDecoderBlocks(MlxBlocks):
         keys, values = self.cache.layers[layer]
         q = self._rotated(q.reshape(len(q), attn.num_heads, attn.head_dim), at, attn)
         positions, rows = self.mx.arange(keys.shape[1]), self.mx.array(at[:, None])
-        mask = positions <= (rows if ahead is None else rows + ahead[:, None])
+        mask = positions <= rows
+        if ahead is not None:
+            mask = mask | same_block(ahead, keys.shape[1])
         if attn.window is not None:
             mask = mask & (positions > rows - attn.window)
         if attn.softcap is not None:

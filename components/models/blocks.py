@@ -175,8 +175,8 @@ class DecoderBlocks(Blocks, Protocol):
 
         Queries and keys are rotated by their positions first; then keys and values are added to
         those that the layer remembers. Heads may be side by side [T, heads head_dim], as they are
-        in what is returned. In a layer with a window, each row also sees `ahead` [T] rows behind
-        it, which are among these.
+        in what is returned. With `ahead` [T] each row also sees the rows of its block, which are
+        among these: those that end at the same row, so many behind each of them.
         """
 
     def chosen(self, x: Array) -> Array:

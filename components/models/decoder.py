@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -15,6 +15,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.formats.file_problems import show
 from composer.formats.quantization import Scheme
+from composer.generation.decoder import AHEAD
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
@@ -23,6 +24,7 @@ from ..checkpoints.folder import open_folder, prefix_hint
 from ..checkpoints.modules import Module, read_modules
 from ..checkpoints.part_names import WHOLE, PartNames
 from .blocks import Array, DecoderBlocks
+from .cast_texts import in_digits, widened
 from .decoder_config import DecoderConfigReader
 
 if TYPE_CHECKING:
@@ -38,13 +40,15 @@ class Architecture:
     """What a file of this package has that computes a decoder.
 
     `read_settings` reads a config, `tensors` yields names and unpacked shapes, and
-    `forward(blocks, settings, embeddings)` returns the logits of the chosen rows.
+    `forward(blocks, settings, embeddings)` returns the logits of the chosen rows. With
+    `bidirectional_blocks` it takes the input `ahead` too, where it is a part of a larger model.
     """
 
     model_types: tuple[str, ...]
     read_settings: Callable[[DecoderConfigReader], Any]
     tensors: Callable[[Any], Iterable[Shape]]
-    forward: Callable[[DecoderBlocks, Any, Array], Array]
+    forward: Callable[..., Array]
+    bidirectional_blocks: bool = False
 
 
 def linear(name: str, size: int, width: int, bias: bool = False) -> Iterator[Shape]:
@@ -143,9 +147,9 @@ class ParsedDecoder:
             digits = module is self.head and module.digit_group_size
             if module.scheme is None and dtype != "f32" and not digits:
                 forms.setdefault(module.form, []).append(module)
-        casts = [_widened(form, forms[form]) for form in sorted(forms)]
+        casts = [widened(form, forms[form]) for form in sorted(forms)]
         if self.headed and self.head.digit_group_size:
-            casts.append(_in_digits(self.head, self.head.digit_group_size))
+            casts.append(in_digits(self.head, self.head.digit_group_size))
         return tuple(casts)
 
     def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
@@ -196,9 +200,19 @@ def read_decoder(
         modules,
         folder.names,
         int8_activations,
+        {AHEAD: ()} if has_bidirectional_blocks(kind, folder.keys) else {},
         recipe=recipe,
         headed=spec.config.head,
     )
+
+
+def has_bidirectional_blocks(kind: str, keys: Sequence[str]) -> bool:
+    """Return whether rows of a picture, or of audio, see each other both ways.
+
+    They do in the decoder of a larger model, whose config `keys` lead to; text alone has none.
+    """
+    architecture = architectures().get(kind)
+    return architecture is not None and architecture.bidirectional_blocks and bool(keys)
 
 
 def find_tensor_problems(
@@ -229,22 +243,4 @@ def _unknown(kind: str, hint: str | None) -> Problem:
         f"composer has no network of its own for the model_type {show(kind)}",
         causes=(f"it has {listed(sorted(architectures()))}",),
         hint=hint or "use mlx.lm, which takes what mlx-lm knows",
-    )
-
-
-def _in_digits(head: Module, size: int) -> str:
-    loaded = head.nbytes_in_digits(size) / 1e6
-    dtype = head.parts["weight"].dtype
-    return (
-        f"{dtype} -> 20 bits, to 2**-19 of the largest of {size}, in {head.path}: "
-        f"{head.stored_nbytes / 1e6:.3g} MB stored, {loaded:.3g} MB loaded"
-    )
-
-
-def _widened(form: str, group: list[Module]) -> str:
-    stored = sum(module.stored_nbytes for module in group) / 1e6
-    loaded = sum(module.nbytes(int8_activations=False) for module in group) / 1e6
-    return (
-        f"{form} -> f32, exactly, in {len(group)} modules: "
-        f"{stored:.3g} MB stored, {loaded:.3g} MB loaded"
     )

@@ -145,11 +145,16 @@ def tensors(settings: Gemma3Settings) -> Iterator[Shape]:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
 
 
-def forward(nn: DecoderBlocks, settings: Gemma3Settings, x: Array) -> Array:
-    """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
+def forward(
+    nn: DecoderBlocks, settings: Gemma3Settings, x: Array, ahead: Array | None = None
+) -> Array:
+    """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows.
+
+    `ahead` [T] is how far behind each row its block ends, which is seen both ways in every layer.
+    """
     x = x * settings.hidden_size**0.5
     for number in range(len(settings.layers)):
-        x = nn.evaluate(layer(nn, settings, number, x))
+        x = nn.evaluate(layer(nn, settings, number, x, ahead))
     x = gemma_rms_norm(nn, settings, nn.chosen(x), "model.norm")
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
     if settings.final_softcap is None:
@@ -157,11 +162,17 @@ def forward(nn: DecoderBlocks, settings: Gemma3Settings, x: Array) -> Array:
     return nn.tanh(logits / settings.final_softcap) * settings.final_softcap
 
 
-def layer(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) -> Array:
+def layer(
+    nn: DecoderBlocks,
+    settings: Gemma3Settings,
+    number: int,
+    x: Array,
+    ahead: Array | None = None,
+) -> Array:
     """Map hidden states [T, D] through one layer, each part normalized before and after."""
     at = f"model.layers.{number}"
     before, after, before_mlp, after_mlp = (f"{at}.{name}" for name in NORMS)
-    y = attention(nn, settings, number, gemma_rms_norm(nn, settings, x, before))
+    y = attention(nn, settings, number, gemma_rms_norm(nn, settings, x, before), ahead)
     x = x + gemma_rms_norm(nn, settings, y, after)
     y = gemma_rms_norm(nn, settings, x, before_mlp)
     gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
@@ -169,7 +180,13 @@ def layer(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) ->
     return x + gemma_rms_norm(nn, settings, y, after_mlp)
 
 
-def attention(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array) -> Array:
+def attention(
+    nn: DecoderBlocks,
+    settings: Gemma3Settings,
+    number: int,
+    x: Array,
+    ahead: Array | None = None,
+) -> Array:
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
     q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
@@ -180,7 +197,7 @@ def attention(nn: DecoderBlocks, settings: Gemma3Settings, number: int, x: Array
         k = gemma_rms_norm(
             nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm"
         )
-    return nn.linear(nn.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
+    return nn.linear(nn.cached_attention(q, k, values, number, attn, ahead), f"{at}.o_proj")
 
 
 def gemma_rms_norm(nn: DecoderBlocks, settings: Gemma3Settings, x: Array, name: str) -> Array:
@@ -188,4 +205,6 @@ def gemma_rms_norm(nn: DecoderBlocks, settings: Gemma3Settings, x: Array, name: 
     return nn.rms_norm(x, name, settings.rms_norm_eps, offset=1.0)
 
 
-ARCHITECTURE = Architecture(("gemma3_text",), read_settings, tensors, forward)
+ARCHITECTURE = Architecture(
+    ("gemma3_text",), read_settings, tensors, forward, bidirectional_blocks=True
+)

@@ -137,8 +137,8 @@ def forward(
 ) -> Array:
     """Map embeddings [T, D] and per-layer rows [T, L, P] to logits [R, V] of the chosen rows.
 
-    Only these go through the last layers, which remember nothing. `ahead` [T] are the rows behind
-    it that each row sees where there is a window.
+    Only these go through the last layers, which remember nothing. `ahead` [T] is how far behind
+    each row its picture ends, which is seen whole where there is a window.
     """
     rows = None
     if per_layer is not None:

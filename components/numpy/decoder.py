@@ -99,8 +99,11 @@ def _visible_positions(
 ) -> np.ndarray:
     """Return which of `count` positions rows at these positions see, bool [T, count]."""
     rows, seen = at[:, None], np.arange(count)
-    last = rows if ahead is None else rows + ahead[:, None]
-    mask: np.ndarray = seen <= last
+    mask: np.ndarray = seen <= rows
+    if ahead is not None:
+        ends = at + ahead
+        behind = np.concatenate([seen[: count - len(at)], ends])
+        mask = mask | (behind == ends[:, None])
     if window is None:
         return mask
     return mask & (seen > rows - window)

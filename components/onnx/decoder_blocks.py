@@ -95,7 +95,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
             self.weights.model.add_input(f"past_{kind}{layer}", "float32", dims)
             self.weights.model.add_output(f"present_{kind}{layer}", "float32", dims)
         self.caches[layer] = attn
-        if is_fused(attn):
+        if ahead is None and is_fused(attn):
             return self._fused(q, k, v, layer, attn)
         k = self.reshape(k, -1, attn.num_kv_heads, attn.head_dim)
         v = self.reshape(v, -1, attn.num_kv_heads, attn.head_dim)
@@ -207,14 +207,26 @@ class OnnxDecoderBlocks(BatchedBlocks):
         """Return what each row sees [B, 1, group S, seen], as often as heads share it."""
         rows = self._batch(self._positions(which), -1, 1)
         columns = self.expand(self._columns(which, window), 1)
-        last = rows
+        mask = self.node("LessOrEqual", columns, rows)
         if ahead is not None:
-            last = rows + self._batch(self.node("Cast", ahead, to=TYPES["int64"]), -1, 1)
-        mask = self.node("LessOrEqual", columns, last)
+            mask = self.node("Or", mask, self._same_block(which, window, ahead))
         if window is not None:
             near = self.node("Greater", columns, rows - self.ints(window))
             mask = self.node("And", mask, near)
         return self.expand(self.node("Tile", mask, self.ints(1, group, 1)), 1)
+
+    def _same_block(self, which: str, window: int | None, ahead: Symbol) -> Symbol:
+        """Return which columns end at the same row as each row, and up to it [B, S, seen]."""
+        positions = self._batch(self._positions(which), -1)
+        ends = positions + self._batch(self.node("Cast", ahead, to=TYPES["int64"]), -1)
+        columns, count = self._columns(which, window), self.node("Shape", ends, start=1, end=2)
+        places = columns - self._totals() + count  # of these rows; those before are seen anyway
+        places = self.node("Max", places, self.ints(0))
+        places = self.node("Min", places, count - self.ints(1))
+        ends_of_columns = self.node("GatherElements", ends, places, axis=1)
+        ends = self.expand(ends, 2)
+        same = self.node("Equal", self.expand(ends_of_columns, 1), ends)
+        return self.node("And", same, self.node("LessOrEqual", self.expand(columns, 1), ends))
 
 
 def is_fused(attn: Attention) -> bool:

@@ -40,7 +40,8 @@ from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
-from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer, rows_ahead
+from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer
+from ..models.rows_ahead import rows_ahead
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import ActivationPrecision, unsupported_precision
 from .lora import OnnxAdapters
@@ -225,8 +226,7 @@ class OnnxGemma4(Component, name="onnx.gemma4"):
         if self.table is not None:
             rows[ROWS] = per_layer
         if self.bidirectional:
-            marks = np.zeros(len(embeds), bool) if pictures is None else pictures
-            rows[AHEAD] = rows_ahead(marks)
+            rows[AHEAD] = rows_ahead(len(embeds), pictures)
         return DecoderInput(rows, adapters)
 
 

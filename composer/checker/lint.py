@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from composer.checker.padding import report_lengths, report_padding
-from composer.checker.picture_marks import report_unmarked_pictures
+from composer.checker.unmarked_rows import report_unmarked_rows
 
 if TYPE_CHECKING:
     from composer.graph.graph import CheckedComponent, Graph, Node
@@ -21,7 +21,7 @@ def lint(
     report_lengths(graph, components, report)
     _report_unplaced_rows(graph, report)
     _report_placeholders(graph, report)
-    report_unmarked_pictures(graph, components, report)
+    report_unmarked_rows(graph, components, report)
 
 
 def _report_unused(graph: Graph, report: Callable[..., None]) -> None:

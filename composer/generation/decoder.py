@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 Answer = TypeVar("Answer")
-AHEAD = "ahead"  # the input that says how many rows behind it each row sees, as in a picture
+AHEAD = "ahead"  # the input that says how far behind each row the last one of its block is
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,32 @@ class DecoderInput:
         return int(next(iter(self.rows.values())).shape[0])
 
     def parts(self, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts that rows are read in: of a size, or longer, to the end of a picture."""
-        ahead = np.asarray(self.rows[AHEAD]) if AHEAD in self.rows else None
+        """Yield the parts that rows are read in: of a size, or longer, to the end of a block."""
+        ends = self._block_ends()
         while start < end:
             stop = min(start + size, end)
-            if ahead is not None:
-                stop += int(ahead[stop - 1])
+            while ends is not None and ends[stop - 1] > stop:
+                stop = int(ends[stop - 1])
             yield start, stop
             start = stop
 
     def whole(self, end: int) -> int:
         """Return how many of the first `end` rows can be read without those behind them."""
-        if AHEAD not in self.rows:
-            return end
-        ahead = np.asarray(self.rows[AHEAD])
-        while end and ahead[end - 1]:
+        ends = self._block_ends()
+        while ends is not None and end and ends[end - 1] > end:
             end -= 1
         return end
+
+    def _block_ends(self) -> np.ndarray | None:
+        """Return how many rows there are up to the end of the blocks that begin up to each row.
+
+        A block is a picture, or all audio of a prompt: its rows end at the same one.
+        """
+        if AHEAD not in self.rows:
+            return None
+        ahead = np.asarray(self.rows[AHEAD]).astype(np.int64)
+        ends: np.ndarray = np.maximum.accumulate(np.arange(1, len(ahead) + 1) + ahead)
+        return ends
 
     def part(self, start: int, end: int) -> dict[str, Any]:
         """Return the rows from start to end as a batch of one."""

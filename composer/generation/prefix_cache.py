@@ -66,7 +66,7 @@ class PrefixCache:
     ) -> tuple[Any, int]:
         """Return a cache and how many rows it shares with the prompt: at most all but the last.
 
-        A picture that differs anywhere is read again from its first row.
+        A picture or audio that differs anywhere is read again from its first row.
         """
         cached_rows = stored.digests_read
         if stored.tokens:

@@ -49,7 +49,11 @@ class Model:
         return np.concatenate([self.read(part, cache, every=True) for part in parts])
 
     def read(self, embeds, cache, every=False):
-        rows = {"embeds": mx.array(embeds) if self.mlx else embeds}
+        rows = {"embeds": embeds}
+        for name, dims in self.found.inputs.items():  # words alone
+            rows[name] = np.zeros((len(embeds), *dims), np.float32)
+        if self.mlx:
+            rows = {name: mx.array(each) for name, each in rows.items()}
         made = self.decoder.read(rows, cache, every)
         return np.array(made)
 

@@ -127,9 +127,9 @@ def test_formulas_that_are_nearly_right_do_not_pass(plain, backend, why, monkeyp
     else:
         genuine = gemma3.layer
 
-        def layer(v, settings, number, x):
+        def layer(v, settings, number, x, ahead):
             v.gelu_tanh = v.gelu
-            return genuine(v, settings, number, x)
+            return genuine(v, settings, number, x, ahead)
 
         monkeypatch.setattr(gemma3, "layer", layer)
     assert away(Model(folder, backend).logits(IDS), logits) > CLOSE

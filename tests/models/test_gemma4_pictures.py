@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from composer.components.models import gemma4
-from composer.components.models.gemma4_inputs import rows_ahead
+from composer.components.models.rows_ahead import rows_ahead
 from composer.generation.decoder import DecoderInput
 from tests.components.test_pixels import picture
 from tests.models.decoders import BACKENDS, away
@@ -35,23 +35,21 @@ def case(tmp_path_factory):
     ids = theirs.prompt(list(PICTURES), "What is there?")
     inputs, _ = theirs.answer(ids, list(PICTURES))
     marks = ids == theirs.id("<|image|>")
-    rows = {"embeds": inputs["embeds"], "ahead": rows_ahead(marks).astype(np.float32)}
+    rows = {"embeds": inputs["embeds"], "ahead": rows_ahead(len(marks), marks).astype(np.float32)}
     return folder, rows, inputs["logits"], marks
-
-
-def test_a_row_sees_the_rest_of_its_own_picture():
-    marks = np.array([0, 1, 1, 1, 0, 0, 1, 0, 1, 1], bool)
-    assert rows_ahead(marks).tolist() == [0, 2, 1, 0, 0, 0, 0, 0, 1, 0]
-    assert rows_ahead(np.zeros(3, bool)).tolist() == [0, 0, 0]
-    assert rows_ahead(np.ones(3, bool)).tolist() == [2, 1, 0]
 
 
 def test_a_prompt_is_cut_behind_whole_pictures():
     marks = np.array([0, 1, 1, 1, 0, 0, 1, 0, 1, 1], bool)
-    prompt = DecoderInput({"embeds": np.zeros((10, 1)), "ahead": rows_ahead(marks)})
+    prompt = DecoderInput({"embeds": np.zeros((10, 1)), "ahead": rows_ahead(len(marks), marks)})
     assert list(prompt.parts(0, 10, 2)) == [(0, 4), (4, 6), (6, 8), (8, 10)]
     assert list(prompt.parts(0, 10, 20)) == [(0, 10)]
     assert [prompt.whole(end) for end in range(11)] == [0, 1, 1, 1, 4, 5, 6, 7, 8, 8, 10]
+    audio = np.array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0], bool)  # with a picture between its clips
+    ahead = rows_ahead(10, marks & ~audio, audio)
+    prompt = DecoderInput({"embeds": np.zeros((10, 1)), "ahead": ahead})
+    assert list(prompt.parts(0, 10, 1)) == [(0, 6), (6, 7), (7, 8), (8, 10)]
+    assert [prompt.whole(end) for end in (3, 5, 6)] == [0, 0, 6]
     plain = DecoderInput({"embeds": np.zeros((10, 1))})
     assert list(plain.parts(0, 10, 4)) == [(0, 4), (4, 8), (8, 10)]
     assert plain.whole(3) == 3
@@ -103,7 +101,7 @@ def test_what_is_nearly_right_does_not_pass(case, backend, why):
     joined[both[0] : both[-1] + 1] = True
     wrong = {
         "causal": np.zeros(len(marks)),
-        "one picture": rows_ahead(joined),
+        "one picture": rows_ahead(len(joined), joined),
         "one row less": np.maximum(rows["ahead"] - 1, 0),
     }
     ahead = wrong.get(why, rows["ahead"]).astype(np.float32)

@@ -132,7 +132,7 @@ def test_a_picture_that_is_read_as_words_are_is_answered_otherwise(gemma: Any) -
     assert [str(each).partition(": L343 ")[2] for each in warned if each.code == "L343"] == 2 * [
         "warning: decoder.generate reads the rows of a picture as those of words: 'pictures' is "
         "not wired\n    hint: wire the marks of its slots, such as pictures: "
-        "$asked.picture; with several pictures those of all",
+        "$asked.picture; with several those of all",
     ]
     _, answer = gemma.answer(np.array(taps["asked.ids"]), [pixels])
     assert taps["answer.ids"].tolist() != answer[: len(taps["answer.ids"])]

@@ -10,6 +10,7 @@ from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Spec
 from composer.core.location import Location
 
+from ..decoder_facts import without_ports
 from ..lora.adapters import AdapterFacts, read_adapters
 from ..lora.pair import layer_projections
 from .checkpoint import Gemma4Checkpoint
@@ -54,13 +55,7 @@ def ports_without_per_layer(
         missing.add("per_layer")
     if not decoder.settings.bidirectional:
         missing.add("pictures")
-    found = {}
-    for name, signature in methods.items():
-        if name not in missing:
-            inputs = {port: each for port, each in signature.inputs.items() if port not in missing}
-            optional = signature.optional - missing
-            found[name] = replace(signature, inputs=inputs, optional=optional)
-    return found
+    return without_ports(methods, missing)
 
 
 def optional_per_layer(methods: Mapping[str, CallSignature]) -> dict[str, CallSignature]:

@@ -27,6 +27,7 @@ from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_location
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
+from ...models.rows_ahead import rows_ahead
 from .. import loader
 from ..calibration import CalibratedDecoder
 from ..device import device_of
@@ -34,7 +35,7 @@ from ..lora import MlxAdapters
 from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
 from .model import INSIDE, check_expert_dtype, load_model
-from .pictures import PictureDecoder, ahead
+from .pictures import PictureDecoder
 from .table import PerLayerEmbeddingTable
 
 if TYPE_CHECKING:
@@ -229,12 +230,11 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         if self.table is not None:
             rows[ROWS] = self.per_layer(ids)
         if self.bidirectional:
-            rows[AHEAD] = ahead(len(ids), None)
+            rows[AHEAD] = self.decoder.from_numpy(rows_ahead(len(ids)))
         return rows
 
     def prompt_of(self, **inputs: Any) -> DecoderInput:
-        found = {"per_layer": NOT_GIVEN, "pictures": None, "adapters": ()} | inputs
-        return self.prompt(**found)
+        return self.prompt(**{"per_layer": NOT_GIVEN, "pictures": None, "adapters": (), **inputs})
 
     def prompt(
         self, embeds: Any, per_layer: Any, pictures: Any, adapters: tuple[str, ...]
@@ -246,5 +246,5 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         if self.table is not None:
             rows[ROWS] = per_layer
         if self.bidirectional:
-            rows[AHEAD] = ahead(len(embeds), pictures)
+            rows[AHEAD] = self.decoder.from_numpy(rows_ahead(len(embeds), pictures))
         return DecoderInput(rows, adapters)

@@ -12,7 +12,7 @@ from pydantic import Field
 from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.formats.affine_packing import pack
-from composer.generation.decoder import DecoderInput
+from composer.generation.decoder import AHEAD, DecoderInput
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -34,6 +34,7 @@ from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ...checkpoints.weight_groups import weight_groups
 from ...models.decoder import ParsedDecoder, read_decoder
+from ...models.rows_ahead import AUDIO_ATTENTION, AudioAttention, own_ports, rows_ahead
 from ..lora import OnnxAdapters
 from .decoder import EMBEDS, OnnxDecoder
 from .precision import ActivationPrecision, unsupported_precision
@@ -49,6 +50,7 @@ class OnnxLmConfig(ActivationPrecision):
     ignore: tuple[str, ...] = Field((), description=IGNORE)
     prefix: str = Field("", description=PREFIX)
     head: bool = Field(True, description=HEAD)
+    audio_attention: AudioAttention = Field("bidirectional", description=AUDIO_ATTENTION)
 
 
 class OnnxLanguageModel(Component, name="onnx.lm"):
@@ -77,15 +79,18 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         adapters = read_adapters(spec, headers, layer_projections(checkpoint))
         notes = (*checkpoint.notes, *end)
         facts = decoder_facts(checkpoint, tokenizer, headers, adapters, found.nbytes, notes)
+        methods, missing = own_ports(cls.methods, AHEAD in found.inputs, str(spec.weights))
         facts = replace(
             facts,
+            methods=methods,
+            missing_reasons=missing,
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, found.recipe),
             mapped=found.mapped,
             casts=found.casts,
             packing=found.recipe
             and packing_of(spec.weights, headers, checkpoint, found.names, found.recipe, pack),
         )
-        return facts if found.headed else without_head(facts, cls.methods)
+        return facts if found.headed else without_head(facts, methods)
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
@@ -100,7 +105,7 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         adapters = read_adapters(spec, headers, layer_projections(found.checkpoint))
         require_unchanged(facts)
         require_equal_head(found.checkpoint)
-        return cls(found, tokenizer, placement, adapters)
+        return cls(found, tokenizer, placement, adapters, spec.config.audio_attention)
 
     def __init__(
         self,
@@ -108,9 +113,12 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         tokenizer: Tokenizer,
         placement: Placement,
         adapters: Mapping[str, AdapterFacts],
+        audio_attention: AudioAttention = "bidirectional",
     ) -> None:
         checkpoint = found.checkpoint
         self.table = EmbeddingRows(found.table)
+        self.bidirectional = AHEAD in found.inputs
+        self.audio_attention = audio_attention
         self.adapters = OnnxAdapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         self.tokenizer = tokenizer
@@ -121,7 +129,10 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
 
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the network's inputs for generated ids."""
-        return {EMBEDS: self.table.look_up(ids)}
+        rows = {EMBEDS: self.table.look_up(ids)}
+        if self.bidirectional:
+            rows[AHEAD] = rows_ahead(len(ids))
+        return rows
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:
@@ -131,41 +142,70 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
 
     @method(
         embeds="T D @embed",
+        pictures="bool T",
+        audio="bool T",
         returns=GENERATED,
         streams=True,
     )
     def generate(
         self,
         embeds: np.ndarray,
+        pictures: Any = None,
+        audio: Any = None,
         *,
         adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
+        `pictures` and `audio` mark rows of such slots, which some decoders let see each other.
         `adapters` are on for this text only. The call itself raises what is wrong with the options;
         the work begins with the first token.
         """
-        self.adapters.check(adapters)
-        return self.writer.write(DecoderInput({EMBEDS: embeds}, adapters), options)
+        return self.writer.write(self.prompt(embeds, pictures, audio, adapters), options)
 
-    @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
-    def replay(self, embeds: np.ndarray, ids: np.ndarray, *, adapters: AdapterNames = ()) -> Any:
+    @method(embeds="T D @embed", ids="i64 N", pictures="bool T", audio="bool T", returns="f32 N V")
+    def replay(
+        self,
+        embeds: np.ndarray,
+        ids: np.ndarray,
+        pictures: Any = None,
+        audio: Any = None,
+        *,
+        adapters: AdapterNames = (),
+    ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
-        self.adapters.check(adapters)
-        return self.writer.replay(DecoderInput({EMBEDS: embeds}, adapters), ids)
+        return self.writer.replay(self.prompt(embeds, pictures, audio, adapters), ids)
 
     @method(embeds="T D @embed", returns="T D @hidden")
     def hidden(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:
         """Return every position after the last layer and its norm, as a head takes it."""
-        self.adapters.check(adapters)
-        return self.decoder.hidden({EMBEDS: embeds}, self.decoder.begin(adapters))
+        rows = self.prompt(embeds, None, None, adapters).rows
+        return self.decoder.hidden(rows, self.decoder.begin(adapters))
 
-    @method(embeds="T D @embed", returns="f32 T V")
-    def logits(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:
+    @method(embeds="T D @embed", pictures="bool T", audio="bool T", returns="f32 T V")
+    def logits(
+        self,
+        embeds: np.ndarray,
+        pictures: Any = None,
+        audio: Any = None,
+        *,
+        adapters: AdapterNames = (),
+    ) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
+        rows = self.prompt(embeds, pictures, audio, adapters).rows
+        return self.decoder.read(rows, self.decoder.begin(adapters), every=True)
+
+    def prompt(
+        self, embeds: np.ndarray, pictures: Any, audio: Any, adapters: tuple[str, ...]
+    ) -> DecoderInput:
+        """Return a prompt, with how far behind each row its block ends."""
         self.adapters.check(adapters)
-        return self.decoder.read({EMBEDS: embeds}, self.decoder.begin(adapters), every=True)
+        rows = {EMBEDS: embeds}
+        if self.bidirectional:
+            audible = audio if self.audio_attention == "bidirectional" else None
+            rows[AHEAD] = rows_ahead(len(embeds), pictures, audible)
+        return DecoderInput(rows, adapters)
 
 
 def _read(spec: Spec, headers: Headers) -> ParsedDecoder:

@@ -1,4 +1,4 @@
-"""Warn where a decoder could know which rows are a picture's, and does not."""
+"""Warn where a decoder could know which rows are a picture's, or audio, and does not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from composer.graph.graph import CheckedComponent, Graph, Node
 
 
-def report_unmarked_pictures(
+PORTS = {"pictures": ("image", "a picture"), "audio": ("audio", "audio")}  # inputs, and words
+
+
+def report_unmarked_rows(
     graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
 ) -> None:
-    """Report optional masks that are not wired, over rows into which a picture's are scattered.
+    """Report marks of pictures and audio that are not wired, over rows which have some.
 
     A decoder whose files are not here has every input that one of its kind may have.
     """
@@ -22,41 +25,41 @@ def report_unmarked_pictures(
         facts = components[node.component].facts
         if facts is None or facts.unknown:
             continue
-        for key in sorted(node.signature.optional - node.wires.keys()):
-            marks = _marks_of_pictures(graph, node)
-            if marks and node.signature.inputs[key][0].dtype == "bool":
+        for key in sorted(node.signature.optional.intersection(PORTS) - node.wires.keys()):
+            kind, words = PORTS[key]
+            marks = _marks_of(graph, node, kind)
+            if marks:
                 report(
                     "L343",
-                    f"{node.run} reads the rows of a picture as those of words: '{key}' is not "
-                    "wired",
+                    f"{node.run} reads the rows of {words} as those of words: '{key}' is not wired",
                     "graph",
                     node.name,
                     "with",
                     key=True,
                     severity="warning",
                     hint=f"wire the marks of its slots, such as {key}: ${marks[-1]}; with several "
-                    "pictures those of all",
+                    "those of all",
                 )
 
 
-def _marks_of_pictures(graph: Graph, node: Node) -> list[str]:
-    """Return the marks at which rows of pictures were scattered into what a node takes."""
+def _marks_of(graph: Graph, node: Node, kind: str) -> list[str]:
+    """Return the marks at which rows of a kind were scattered into what a node takes."""
     found, producers = [], graph.producers
     for wire in node.wires.values():
         producer = producers.get(wire)
         while producer and producer.component is None and producer.run == "scatter":
-            if _is_of_a_picture(graph, producer.wires.get("values", "")):
+            if _is_of(graph, producer.wires.get("values", ""), kind):
                 found.append(producer.wires.get("at", ""))
             producer = producers.get(producer.wires.get("base", ""))
     return found
 
 
-def _is_of_a_picture(graph: Graph, value: str) -> bool:
-    """Return whether a value is made of an input that is a picture."""
+def _is_of(graph: Graph, value: str, kind: str) -> bool:
+    """Return whether a value is made of an input of a type."""
     pending, producers = [value], graph.producers
     while pending:
         name = pending.pop()
-        if name in graph.inputs and graph.inputs[name].type == "image":
+        if name in graph.inputs and graph.inputs[name].type == kind:
             return True
         producer = producers.get(name)
         if producer:
