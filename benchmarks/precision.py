@@ -4,7 +4,8 @@ Each bundle is quantized in each recipe: rounded to the nearest, calibrated on i
 calibrated on plain text, the transcripts of the same clips. Of each edition there are the bytes of
 all weights, the bits per weight of its decoder, the word error rate on held-out clips with its
 interval, and the mean divergence of the answers' logits from those of the bundle as it is stored.
-With `--encoders` it is not the decoder that is quantized, but its encoder and projector.
+With `--encoders` it is not the decoder that is quantized, but its encoder and projector, or the
+ONNX file that is its encoder.
 
     .venv/bin/python -m training.dump heldout --size 240
     scripts/bench precision heldout BUNDLE... --results precision.jsonl --write
@@ -15,11 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import onnx
 
 import composer
 from composer.comparison.divergence import answers, divergence
@@ -45,8 +49,10 @@ NEAREST, STORED = "nearest", "as stored"
 DECODER = "decoder"
 CLIPS_ALONE = ("gptq on the graph", "awq on the graph")  # which an encoder can see
 OF_ENCODERS = ("uniform-4", "uniform-6", "uniform-8")
+OF_FILES = ("ple-safe-4bit", "int8", "int8-dynamic", "float16")  # which an ONNX file takes
 MEASURED = 24  # clips on which the divergence is measured, of those that are short
 LONG = "long"
+WEIGHTS = (".safetensors", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,12 @@ def editions(
             graph = speech_graph(plain, None)
             runs = [{"audio": clip} for clip in clips[:: len(clips) // MEASURED]]
             reference = answers(plain, graph.task, runs)
-            components = encoders(plain) if of_encoders else [DECODER]
+            files = exported(plain)
+            components = (encoders(plain) or files) if of_encoders else [DECODER]
+            count = sum(weights_of(plain, name)[1] for name in components)
         wanted = [(STORED, STORED, None), *packings(methods, of_encoders)]
+        if components == files:
+            wanted = [(STORED, STORED, None), *((each, NEAREST, None) for each in OF_FILES)]
         for recipe, rounded, calibration in wanted:
             if (bundle.name, recipe, rounded) in done:
                 continue
@@ -90,17 +100,17 @@ def editions(
                 shutil.rmtree(made, ignore_errors=True)
                 asked = dict.fromkeys(components, recipe)
                 if recipe == "int8":
-                    asked |= dict.fromkeys(exported(bundle), recipe)
+                    asked |= dict.fromkeys(files, recipe)
                 composer.quantize(bundle, made, precision=asked, calibration=calibration)
             with BundleOptions(made).open() as opened:
                 far = divergence(opened, graph.task, runs, reference)
-                bits = bits_of(opened, components)
+                size = sum(nbytes(weights_of(opened, name)[0]) for name in components)
             found = composer.evaluate(made, data, task=graph.task)
             assert found.wer is not None
             assert found.words.rate is not None
             rates = found.words.rate, found.wer.low, found.wer.high
             name = bundle.name
-            yield Edition(name, recipe, rounded, nbytes(made), bits, *rates, far)
+            yield Edition(name, recipe, rounded, nbytes(made), 8 * size / count, *rates, far)
 
 
 def packings(methods: dict[str, Any], of_encoders: bool) -> Iterator[tuple[str, str, Any]]:
@@ -124,30 +134,28 @@ def encoders(bundle: Bundle) -> list[str]:
     return found
 
 
-def exported(bundle: Path) -> list[str]:
+def exported(bundle: Bundle) -> list[str]:
     """Return the components that are ONNX files."""
-    with BundleOptions(bundle).open() as opened:
-        found = opened.checked.components.items()
-        return [name for name, known in found if known.cls.name == "onnx.graph"]
+    found = bundle.checked.components.items()
+    return [name for name, known in found if known.cls.name == "onnx.graph"]
 
 
 def nbytes(bundle: Path) -> int:
-    """Return the bytes of the files of a bundle's weights."""
-    files = [path for path in bundle.rglob("*") if path.suffix in (".safetensors", ".onnx")]
+    """Return the bytes of the files of a bundle's weights; of a file its own."""
+    files = [path for path in (bundle, *bundle.rglob("*")) if path.suffix in WEIGHTS]
     return sum(path.stat().st_size for path in files)
 
 
-def bits_of(bundle: Bundle, names: Iterable[str]) -> float:
-    """Return the bits per weight of components' files, scales and biases included."""
-    count = size = 0
-    for name in names:
-        known = bundle.checked.components[name]
-        assert known.facts
-        assert known.spec.weights
-        assert known.spec.weights.path
-        count += sum(group.numbers for group in known.facts.weights)
-        size += nbytes(known.spec.weights.path)
-    return 8 * size / count
+def weights_of(bundle: Bundle, name: str) -> tuple[Path, int]:
+    """Return the file or folder of a component's weights, and how many numbers it holds."""
+    known = bundle.checked.components[name]
+    assert known.facts
+    assert known.spec.weights
+    assert known.spec.weights.path
+    path = known.spec.weights.path
+    if path.suffix == ".onnx":
+        return path, sum(prod(each.dims) for each in onnx.load(path).graph.initializer)
+    return path, sum(group.numbers for group in known.facts.weights)
 
 
 def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, Any]]:

@@ -157,7 +157,7 @@ def plan_quantization(
     if recipe.mode == DYNAMIC:
         hint = "take int8, which rounds no activations"
         raise ComposerError(Problem("W246", "mode dynamic is for ONNX files", hint=hint))
-    for glob in () if recipe.name else (*recipe.rules, *recipe.keep):
+    for glob in recipe.required_globs:
         if not any(fnmatchcase(path, glob) for path in modules):
             what = f"the glob '{glob}' in precision matches no module with a matrix"
             problems.append(Problem("W246", what))

@@ -192,7 +192,7 @@ def _kept(model: Any, recipe: Any) -> list[str]:
             if any(fnmatchcase(name, glob) for name in (node.name, *node.input)):
                 kept.append(node.name)
                 used.add(glob)
-    if unused := [glob for glob in recipe.keep if glob not in used and not recipe.name]:
+    if unused := [glob for glob in recipe.required_globs if glob not in used]:
         message = f"the glob '{unused[0]}' in precision matches no node and no weight"
         raise ComposerError(Problem("W246", message))
     return kept

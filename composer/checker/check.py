@@ -19,7 +19,8 @@ from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, CheckResult
 from composer.graph.graph import Graph
 from composer.manifest import Manifest, read_document, read_manifest
-from composer.manifest.recipes import PrecisionChange, PrecisionRequest
+from composer.manifest.precision_request import PrecisionRequest, read_precision
+from composer.manifest.recipes import PrecisionChange
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
@@ -124,7 +125,7 @@ def _read_precisions(
     found, problems = {}, []
     for name, asked in given.items():
         try:
-            found[name] = PrecisionChange.of(asked)
+            found[name] = read_precision(asked)
         except ValueError as error:
             problems.append(Problem("W219", f"precision of '{name}': {error}"))
     return found, problems

@@ -130,12 +130,12 @@ class BundleFlags:
 
 def parse_precisions(given: list[str] | None, flag: str) -> dict[str, str]:
     """Return what components are asked to run in, by name; refuse what says nothing."""
-    from composer.manifest.recipes import PrecisionChange
+    from composer.manifest.precision_request import read_precision
 
     found = split_pairs(given, flag, "COMPONENT=RECIPE, =DTYPE or =RECIPE,DTYPE")
     for text in found.values():
         try:
-            PrecisionChange.of(text)
+            read_precision(text)
         except ValueError as error:
             raise typer.BadParameter(f"{flag}: {error}") from None
     return found

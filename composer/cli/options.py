@@ -90,7 +90,8 @@ Precisions = Annotated[
         metavar="COMPONENT=RECIPE|DTYPE",
         autocompletion=complete_precision,
         help="Run a component in float32, float16 or bfloat16, or quantized by a recipe such as "
-        "mixed-8-4; `stored` drops its recipe, and RECIPE,DTYPE gives both. May be repeated.",
+        "mixed-8-4, or one in braces as in a manifest; `stored` drops its recipe, and RECIPE,DTYPE "
+        "gives both. May be repeated.",
     ),
 ]
 Inputs = Annotated[

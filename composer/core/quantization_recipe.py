@@ -21,7 +21,7 @@ class QuantizationRecipe:
     """How a component's projections are quantized, and the dtype that it computes in.
 
     Without a dtype it computes in the one that is stored. The globs of a recipe with a `name` are
-    for several architectures, and may match nothing.
+    for several architectures, and may match nothing, but for those that an author has `added`.
     """
 
     bits: int
@@ -31,6 +31,12 @@ class QuantizationRecipe:
     mode: str = "affine"
     dtype: str | None = None
     name: str | None = None
+    added: tuple[str, ...] = ()
+
+    @property
+    def required_globs(self) -> tuple[str, ...]:
+        """Return the globs that have to match something."""
+        return self.added if self.name else (*self.rules, *self.keep)
 
     @property
     def title(self) -> str:
@@ -49,4 +55,4 @@ def precision_json(precision: str | QuantizationRecipe | None) -> Any:
     """Return a precision in JSON's types: of a recipe, what it says."""
     if not isinstance(precision, QuantizationRecipe):
         return precision
-    return {**asdict(precision), "keep": list(precision.keep)}
+    return {**asdict(precision), "keep": list(precision.keep), "added": list(precision.added)}

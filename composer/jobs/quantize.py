@@ -15,7 +15,7 @@ from composer.graph.checked import Checked
 from composer.jobs.calibration import Calibration, calibrated_packings
 from composer.jobs.lock import lock
 from composer.jobs.progress import JobProgress, OnProgress, no_progress
-from composer.manifest.recipes import PrecisionRequest
+from composer.manifest.precision_request import PrecisionRequest
 from composer.quantization.bundle import plan_bundle, write_quantized_bundle
 from composer.quantization.checkpoint import SHARD
 from composer.runtime.opening import BundleOptions

@@ -73,6 +73,7 @@ class Recipe(BaseRecipe):
             rules={**base.rules, **rules},
             keep=(*base.keep, *self.keep),
             dtype=self.dtype or base.dtype,
+            added=(*self.rules, *self.keep),
         )
 
 

@@ -79,30 +79,17 @@ class PrecisionChange:
         return replace(whole.recipe, dtype=whole.dtype or whole.recipe.dtype)
 
     @classmethod
-    def of(cls, given: PrecisionRequest) -> PrecisionChange:
-        """Return what a text or a recipe asks for; raise ValueError for a text that says nothing.
-
-        A text is a dtype, a recipe's name, `stored`, or a dtype beside one of those after a comma.
-        """
-        if isinstance(given, PrecisionChange):
-            return given
-        if isinstance(given, QuantizationRecipe):
-            return cls(given, given.dtype)
-        found = cls()
-        for part in given.split(","):
-            found = found._with(part.strip())
-        return found
-
-    @classmethod
     def read(cls, data: Mapping[str, Any]) -> PrecisionChange:
         """Return what `asdict` made of one."""
         recipe = data["recipe"]
         if recipe is not None:
             rules = {glob: QuantizationRule(**rule) for glob, rule in recipe["rules"].items()}
-            recipe = QuantizationRecipe(**{**recipe, "rules": rules, "keep": tuple(recipe["keep"])})
+            globs = {key: tuple(recipe[key]) for key in ("keep", "added")}
+            recipe = QuantizationRecipe(**{**recipe, **globs, "rules": rules})
         return cls(recipe, data["dtype"], data["stored"])
 
-    def _with(self, word: str) -> PrecisionChange:
+    def with_word(self, word: str) -> PrecisionChange:
+        """Return this with a dtype, a recipe by its name, or `stored`; raise ValueError if not."""
         if word in DTYPES and self.dtype is None:
             return replace(self, dtype=word)
         if self.recipe is None and not self.stored:
@@ -117,6 +104,3 @@ class PrecisionChange:
         raise ValueError(
             f"'{word}' is neither a dtype nor a recipe; " + (near or f"there are {listed(options)}")
         )
-
-
-PrecisionRequest = str | QuantizationRecipe | PrecisionChange

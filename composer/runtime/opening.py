@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.checker import check_variant
-from composer.manifest.recipes import PrecisionChange, PrecisionRequest
+from composer.manifest.precision_request import PrecisionRequest, read_precision
+from composer.manifest.recipes import PrecisionChange
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile
@@ -65,7 +66,7 @@ class BundleOptions:
         for name, given in self.precision.items():
             try:
                 base = found.get(name, PrecisionChange())
-                found[name] = PrecisionChange.of(given).over(PrecisionChange.of(base))
+                found[name] = read_precision(given).over(read_precision(base))
             except ValueError:
                 found[name] = given  # the check says what is wrong with it
         return found

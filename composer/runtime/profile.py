@@ -26,13 +26,13 @@ from composer.core.placement import Placement
 from composer.core.suggest import listed
 from composer.manifest.fields import OTHER, TEXT, tag_of
 from composer.manifest.format import Recipe
-from composer.manifest.recipes import PrecisionChange, PrecisionRequest
+from composer.manifest.precision_request import PrecisionRequest, read_precision
 from composer.manifest.source import read_document_file
 from composer.manifest.validation_faults import validation_faults
 
 
 def _readable(text: str) -> str:
-    PrecisionChange.of(text)
+    read_precision(text)
     return text
 
 

@@ -99,8 +99,7 @@ def test_quantized_rows_are_those_of_mlx_lm(quantized, bits):
     np.testing.assert_array_equal(logits(map_rows), logits(loaded))
     direct = f32(theirs(mx.array(IDS)[None])[0])
     np.testing.assert_allclose(logits(map_rows), direct, atol=2e-4)
-    (note,) = facts(folder).notes
-    assert note.code == "L324"
+    assert [note.code for note in facts(folder).notes] == ["L324"] * (bits < 8)
     half = load(folder, "bfloat16")
     assert str(half.per_layer(mx.array(IDS)).dtype) == "mlx.core.bfloat16"
     np.testing.assert_allclose(f32(half.per_layer(mx.array(IDS))), f32(

@@ -1,5 +1,7 @@
 """The precision with which a bundle fits into a budget."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from composer.core.errors import ComposerError
 from composer.jobs.budget import PrecisionPlan, PrecisionTrial, _editions, _pareto, budget
 from composer.manifest import read_manifest
 from composer.manifest.add_variant import add_variant
+from composer.manifest.precision_request import read_precision
 from composer.runtime.opening import BundleOptions
 from composer.sources.shipped import shipped_folder
 
@@ -64,6 +67,11 @@ def test_a_pick_becomes_a_variant(tmp_path):
     add_variant(tmp_path / "own", "small", {"decoder": "mixed-8-4"})
     assert file.read_text().startswith(text.rstrip())
     add_variant(tmp_path / "own", "smaller", {"decoder": "uniform-4,float16"})
+    own = "{recipe: mixed-8-4, keep: ['*.down_proj'], rules: {'*.q_proj': 6}}"
+    for name, asked in (("own", own), ("bits", "{bits: 5, group_size: 32, keep: [a]}")):
+        add_variant(tmp_path / "own", name, {"decoder": asked})
+        wanted = replace(read_precision(asked).recipe, dtype="float32")
+        assert read_manifest(file, name).components["decoder"].precision == wanted
     for name, recipe, dtype in (
         ("small", "mixed-8-4", "float32"),  # which the manifest says
         ("smaller", "uniform-4", "float16"),

@@ -35,9 +35,9 @@ graph:
 outputs: {logits: $logits}
 """
 EIGHT = QuantizationRule(8, 32, "mxfp8")
-THREE = QuantizationRecipe(
-    3, 32, {"*.layers.0.*": QuantizationRule(5, 64), "*.embed_tokens": EIGHT}, name="three"
-)
+OF_LAYERS = {"*.layers.0.*": QuantizationRule(5, 64), "*.layers.1.*": QuantizationRule(2, 32),
+             "*.layers.2.mlp.*": QuantizationRule(6, 32)}  # fmt: skip
+THREE = QuantizationRecipe(3, 32, {**OF_LAYERS, "*.embed_tokens": EIGHT}, name="three")
 SIX = QuantizationRecipe(6, 64, {"*embed_tokens": QuantizationRule(4, 64)}, name="six")
 
 
@@ -59,7 +59,7 @@ def logits(bundle, **options):
         return loaded.run(ids=IDS).outputs["logits"]
 
 
-@pytest.mark.parametrize("recipe", ["mixed-8-4", "mxfp4", "nvfp4", THREE], ids=name_of)
+@pytest.mark.parametrize("recipe", ["mixed-8-4", "mxfp4", "mxfp8", "nvfp4", THREE], ids=name_of)
 def test_on_disk_at_load_and_in_mlx_lm_are_the_same(tiny, tmp_path, recipe):
     from mlx_lm.utils import load_model
 
@@ -118,7 +118,7 @@ def test_gemma4_with_its_per_layer_table(tmp_path, rules):
     from mlx_lm.utils import load_model
 
     (tmp_path / "bundle.yaml").write_text(GEMMA4)
-    recipe = QuantizationRecipe(4, 32, dict.fromkeys(rules, QuantizationRule(8, 32)), name="mine")
+    recipe = QuantizationRecipe(4, 32, dict.fromkeys(rules, QuantizationRule(6, 32)), name="mine")
     asked = {"sources": {"repo": ELDERWISE}, "precision": {"decoder": recipe}}
     made = composer.quantize(
         composer.BundleOptions(tmp_path / "bundle.yaml", **asked), tmp_path / "new"
@@ -178,6 +178,10 @@ def test_onnx_gemma4_packs_what_mlx_packs(tmp_path, recipe):
             "    hint: name one, as in --precision decoder=mixed-8-4",
         ),
         ({"other": "int8"}, "W219 precision is given for 'other', which is not a component"),
+        (
+            {"decoder": QuantizationRecipe(7)},
+            "W219 precision of 'decoder': bits '7' in mode affine; expected one of 1, 2, 3, 4, 5, ",
+        ),
         ({"decoder": QuantizationRecipe(4, 128)}, "columns, not a multiple of the group size 128"),
     ],
 )

@@ -14,6 +14,8 @@ from ..layout import count_are
 from .settings import Gemma4Settings
 from .text_part import TOWERS
 
+ENOUGH = 8  # bits
+
 
 def partly_stored_kv(settings: Gemma4Settings | None, unused: set[str]) -> Iterator[Problem]:
     """Report keys that some of the layers that share keys and values store and others do not."""
@@ -94,16 +96,16 @@ def low_bit_warnings(
 ) -> Iterator[Problem]:
     """Warn of few bits where an error goes into every layer, or decides an expert."""
     outside, inside, routers = [], [], []
-    for path in sorted(schemes):
+    for path in sorted(name for name, scheme in schemes.items() if scheme.bits < ENOUGH):
         if path.startswith(("embed_tokens", "per_layer_")):
             outside.append(path)
         if ".per_layer_" in path:
             inside.append(path)
-        if path.endswith("router.proj") and schemes[path].bits < 8:
+        if path.endswith("router.proj"):
             routers.append(path)
     for names, why in (
         (outside + inside, "which every layer reads: an error there is added once per layer"),
-        (routers, "with fewer than 8 bits, which choose the experts"),
+        (routers, "which choose the experts"),
     ):
         if names:
             widths = ", ".join(sorted({f"{schemes[name].bits} bits" for name in names}))

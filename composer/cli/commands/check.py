@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, source_folders
+from composer.cli.flags import parse_precisions
+from composer.cli.options import (
+    BundleName,
+    Json,
+    LockFile,
+    Precisions,
+    Sources,
+    Variant,
+    source_folders,
+)
 from composer.cli.printing import count, echo, print_problems, problems_json, show_hub_status
 from composer.core.errors import ComposerError, errors_of
 
@@ -30,16 +39,18 @@ def command(
     variant: Variant = None,
     source: Sources = None,
     lock: LockFile = None,
+    precision: Precisions = None,
     json: Json = False,
 ) -> None:
     from composer.checker import check as check_bundle
     from composer.sources.resolve import find_bundle
 
+    asked = parse_precisions(precision, "--precision")
     stand_ins = source_folders(source)
     try:
         with show_hub_status(bundle):
             named = find_bundle(bundle, lock)
-            found = check_bundle(named, variant=variant, sources=stand_ins)
+            found = check_bundle(named, variant=variant, sources=stand_ins, precision=asked)
     except ComposerError as error:
         if not json:
             raise
@@ -54,6 +65,7 @@ def command(
         flags = [f"--source={each}" for each in source or ()]
         if variant:
             flags.append(f"--variant={variant}")
+        flags += [f"--precision={each}" for each in precision or ()]
         for line in _facts(found, bundle, flags):
             echo(line)
     if not found.ok:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Force, Sources, Variant, source_folders
+from composer.cli.flags import parse_precisions
+from composer.cli.options import BundleName, Force, Precisions, Sources, Variant, source_folders
 from composer.cli.printing import echo, print_problems
 from composer.core.errors import ComposerError, errors_of
 from composer.core.output import OutputFile
@@ -41,6 +42,7 @@ def command(
     force: Force = False,
     variant: Variant = None,
     source: Sources = None,
+    precision: Precisions = None,
 ) -> None:
     from composer.checker import check_variant
     from composer.graph_drawing.mermaid import mermaid
@@ -48,7 +50,12 @@ def command(
     from composer.sources.resolve import find_bundle
 
     target = OutputFile(output, force) if output else None
-    found = check_variant(find_bundle(bundle), variant, sources=source_folders(source))
+    found = check_variant(
+        find_bundle(bundle),
+        variant,
+        sources=source_folders(source),
+        precision=parse_precisions(precision, "--precision"),
+    )
     if found.bundle is None:
         raise ComposerError(found.problems)
     draw = {Format.tree: _tree, Format.mermaid: mermaid, Format.svg: svg}[format]

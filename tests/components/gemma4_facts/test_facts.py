@@ -157,6 +157,7 @@ def test_a_recipe_says_what_it_touches(facts):
         return QuantizationRecipe(bits=4, group_size=64, rules={name: QuantizationRule(bits, 64)})
 
     assert facts(precision=QuantizationRecipe(bits=4, group_size=64)).notes == ()
+    assert facts(precision=recipe("*.per_layer_input_gate", 8)).notes == ()
     (note,) = facts(precision=recipe("*.per_layer_input_gate")).notes
     assert note.code == "L324"
     assert note.message.startswith("precision quantizes layers.0.per_layer_input_gate, layers.1.p")
