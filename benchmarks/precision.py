@@ -48,6 +48,7 @@ EVERY_WAY = "ple-safe-4bit"  # which is packed by every method
 NEAREST, STORED = "nearest", "as stored"
 DECODER = "decoder"
 CLIPS_ALONE = ("gptq on the graph", "awq on the graph")  # which an encoder can see
+GRAPH_ALONE = "gptq on the graph", "dwq on the graph"  # where other clips calibrate
 OF_ENCODERS = ("uniform-4", "uniform-6", "uniform-8")
 OF_FILES = ("ple-safe-4bit", "int8", "int8-dynamic", "float16")  # which an ONNX file takes
 MEASURED = 24  # clips on which the divergence is measured, of those that are short
@@ -75,11 +76,13 @@ class Edition:
 
 
 def editions(
-    bundle: Path, data: Path, calibrations: Path, done: set[Any], of_encoders: bool
+    bundle: Path, data: Path, calibrations: Path | None, done: set[Any], of_encoders: bool
 ) -> Iterator[Edition]:
     """Yield a bundle as it is stored and in each recipe and rounding, but for what is done."""
     with TemporaryDirectory() as scratch:
-        methods = dict(calibrated(bundle, Path(scratch), calibrations))
+        methods = dict(calibrated(bundle, Path(scratch), calibrations or bundle / "clips"))
+        if calibrations:
+            methods = {key: value for key, value in methods.items() if key.startswith(GRAPH_ALONE)}
         clips = [str(path) for path in sorted(data.glob("*.wav")) if LONG not in path.name]
         with BundleOptions(bundle).open() as plain:
             graph = speech_graph(plain, None)
@@ -161,15 +164,18 @@ def weights_of(bundle: Bundle, name: str) -> tuple[Path, int]:
 def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, Any]]:
     """Yield ways of rounding: to the nearest, and by what is seen on the graph or on text."""
     yield NEAREST, None
-    found = sorted(clips.glob("*.flac"))
+    found = sorted(path for path in clips.iterdir() if path.suffix in (".flac", ".wav"))
     with BundleOptions(bundle).open() as opened:
         task = speech_graph(opened, None).task
     text = scratch / "transcripts.txt"
-    lines = (clips / "references.jsonl").read_text("utf-8").splitlines()
-    text.write_text("\n".join(json.loads(line)["text"] for line in lines), "utf-8")
+    (references,) = clips.glob("*.jsonl")
+    rows = [json.loads(line) for line in references.read_text("utf-8").splitlines()]
+    lines = [row.get("text") or row["transcription"] for row in rows]
+    text.write_text("\n".join(lines), "utf-8")
+    how_many = "" if clips.parent == bundle else f", {len(found)} clips"
     for method in METHODS:
-        yield f"{method} on the graph", composer.Calibration(found, method, task)
-        yield f"{method} on text", composer.Calibration([text], method, task)
+        yield f"{method} on the graph{how_many}", composer.Calibration(found, method, task)
+        yield f"{method} on text{how_many}", composer.Calibration([text], method, task)
 
 
 def table(found: list[Edition], of_encoders: bool) -> str:
@@ -227,6 +233,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("data", type=Path, help="a folder of clips that `composer eval` reads")
     parser.add_argument("bundles", type=Path, nargs="+", help="bundles that are not quantized")
     parser.add_argument("--encoders", action="store_true", help="of encoder and projector instead")
+    parser.add_argument("--clips", type=Path, help="calibrate on these, not on the bundle's own")
     parser.add_argument("--results", type=Path, default=Path("precision.jsonl"))
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     given = parser.parse_args(arguments)
@@ -235,7 +242,7 @@ def main(arguments: list[str]) -> None:
     found = [Edition(**json.loads(line)) for line in lines]
     done: set[Any] = {(each.bundle, each.recipe, each.rounded) for each in found}
     for bundle in given.bundles:
-        for each in editions(bundle, given.data, bundle / "clips", done, given.encoders):
+        for each in editions(bundle, given.data, given.clips, done, given.encoders):
             found.append(each)
             with given.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(asdict(each)) + "\n")

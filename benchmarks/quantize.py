@@ -1,9 +1,11 @@
 """Measure the memory and the time to write a large checkpoint quantized.
 
 A checkpoint of Qwen3's shape with random weights is written to a folder, and `composer quantize`
-runs on it in a process of its own, whose peak of memory is read at its end.
+runs on it in a process of its own, whose peak of memory is read at its end. With `--onnx` it is an
+ONNX file of products, with its constants beside it.
 
     .venv/bin/python -m benchmarks.quantize FOLDER --gb 16 --precision mixed-8-4
+    .venv/bin/python -m benchmarks.quantize FOLDER --gb 2.2 --precision int8 --onnx
 """
 
 from __future__ import annotations
@@ -34,6 +36,16 @@ graph:
   words: {run: decoder.embed, with: {ids: $ids}}
   answer: {run: decoder.generate, with: {embeds: $words}}
 outputs: {ids: $answer.ids}
+"""
+PRODUCTS = f"""\
+composer: 1
+name: large
+sources: {{repo: ./repo}}
+components:
+  decoder: {{use: onnx.graph, weights: repo/lm/model.onnx, config: {{batch: none}}}}
+inputs: {{x: {{type: tensor, port: f32 T {WIDTH}}}}}
+graph: {{rows: {{run: decoder, with: {{x: $x}}}}}}
+outputs: {{rows: $rows}}
 """
 CONFIG = {
     "model_type": "qwen3",
@@ -105,16 +117,55 @@ def write_model(folder: Path, nbytes: float) -> int:
     return sum(each.nbytes for each in tensors)
 
 
+def matrix(number: int) -> np.ndarray:
+    """Return one of the matrices that an ONNX file multiplies by in turn, float32 [4096, 4096]."""
+    draw = np.random.default_rng(number)
+    return draw.standard_normal((WIDTH, WIDTH), np.float32) * np.float32(WIDTH**-0.5)
+
+
+def write_onnx(folder: Path, nbytes: float) -> int:
+    """Write an ONNX file of about so many bytes, which are beside it; return how many they are."""
+    import onnx
+
+    folder.mkdir(parents=True)
+    size = 4 * WIDTH**2
+    names = [f"w{number}" for number in range(-(-int(nbytes) // size))]
+    constants, nodes, value = [], [], "x"
+    with (folder / "model.data").open("wb") as data:
+        for number, name in enumerate(names):
+            data.write(matrix(number).tobytes())
+            tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT)
+            tensor.dims.extend((WIDTH, WIDTH))
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            place = {"location": "model.data", "offset": number * size, "length": size}
+            for key, entry in place.items():
+                tensor.external_data.add(key=key, value=str(entry))
+            constants.append(tensor)
+            nodes.append(onnx.helper.make_node("MatMul", [value, name], [f"y{number}"], name))
+            value = f"y{number}"
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", WIDTH])
+        for name in ("x", value)
+    ]
+    graph = onnx.helper.make_graph(nodes, "products", ends[:1], ends[1:], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, folder / "model.onnx")
+    return size * len(names)
+
+
 def main() -> None:
     """Write the model, quantize it and print what that took."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new folder, which is removed at the end")
     parser.add_argument("--gb", type=float, default=4)
     parser.add_argument("--precision", default="mixed-8-4")
+    parser.add_argument("--onnx", action="store_true", help="an ONNX file instead")
     options = parser.parse_args()
     source = options.folder / "large"
-    nbytes = write_model(source / "repo" / "lm", options.gb * 1e9)
-    (source / "bundle.yaml").write_text(MANIFEST)
+    write = write_onnx if options.onnx else write_model
+    nbytes = write(source / "repo" / "lm", options.gb * 1e9)
+    (source / "bundle.yaml").write_text(PRODUCTS if options.onnx else MANIFEST)
     command = [sys.executable, "-m", "composer", "quantize", source, "-o", options.folder / "new"]
     command += ["--precision", f"decoder={options.precision}"]
     start = time.perf_counter()

@@ -6,6 +6,7 @@ Sizes are those of the published configs. The weights are holes in files.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,22 +112,31 @@ def shapes(size: Size) -> tuple[dict[str, Shape], dict[str, Shape]]:
     return big, kept
 
 
-def gemma4(folder: Path, name: str, bits: int | None) -> Path:
-    """Write FakeRockert543/gemma-4-NAME-it-MLX-*: quantized matrices, all else bf16, and towers."""
+def gemma4(folder: Path, name: str, bits: int | None, every_matrix: bool = False) -> Path:
+    """Write FakeRockert543/gemma-4-NAME-it-MLX-*: quantized matrices, all else bf16, and towers.
+
+    With `every_matrix` tables, per-layer path and the projection of sound are quantized too, as
+    mlx-vlm's converter has it by default.
+    """
     size = SIZES[name]
     big, kept = shapes(size)
-    found: dict[str, tuple[str, Shape]] = {AT + key: ("BF16", s) for key, s in kept.items()}
+    big = {f"{AT}{key}": shape for key, shape in big.items()}
+    kept = {f"{AT}{key}": shape for key, shape in kept.items()} | vision_tower(size)
+    if size.per_layer:
+        kept |= audio_tower(size)
+    if every_matrix:
+        names = [key for key in kept if re.search(r"embed_(tokens|audio)|per_layer_", key)]
+        for key in [name for name in names if len(kept[name]) == 2]:
+            big[key.removesuffix(".weight")] = kept.pop(key)
+    found: dict[str, tuple[str, Shape]] = {key: ("BF16", shape) for key, shape in kept.items()}
     for key, shape in big.items():
         if bits is None:
-            found[f"{AT}{key}.weight"] = ("BF16", shape)
+            found[f"{key}.weight"] = ("BF16", shape)
             continue
         *outer, columns = shape
-        found[f"{AT}{key}.weight"] = ("U32", (*outer, columns * bits // 32))
+        found[f"{key}.weight"] = ("U32", (*outer, columns * bits // 32))
         for part in ("scales", "biases"):
-            found[f"{AT}{key}.{part}"] = ("BF16", (*outer, columns // 64))
-    found |= {name: ("BF16", shape) for name, shape in vision_tower(size).items()}
-    if size.per_layer:
-        found |= {name: ("BF16", shape) for name, shape in audio_tower(size).items()}
+            found[f"{key}.{part}"] = ("BF16", (*outer, columns // 64))
     names = sorted(found)
     half = len(names) // 2
     parts = {"model-00001-of-00002": names[:half], "model-00002-of-00002": names[half:]}

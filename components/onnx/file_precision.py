@@ -90,7 +90,7 @@ def convert(source: Path, target: Path, precision: Any) -> tuple[WeightGroup, ..
     onnx = import_module("onnx")
     with _quiet():
         if precision == FLOAT16:
-            model = _float16(onnx.load(str(source)))
+            model = _float16(onnx, source)
         elif precision.mode == DYNAMIC:
             model = _dynamic(onnx, source, precision)
         else:
@@ -104,9 +104,16 @@ def convert(source: Path, target: Path, precision: Any) -> tuple[WeightGroup, ..
     return groups
 
 
-def _float16(model: Any) -> Any:
+def _float16(onnx: Any, source: Path) -> Any:
+    """Convert all but inputs and outputs; shapes are found before constants from beside are read.
+
+    With them a graph may be larger than protobuf takes.
+    """
     tool = import_module("onnxruntime.transformers.float16")
-    return tool.convert_float_to_float16(model, keep_io_types=True)
+    model = onnx.load(str(source), load_external_data=False)
+    model = onnx.shape_inference.infer_shapes(model)
+    onnx.load_external_data_for_model(model, str(source.parent))
+    return tool.convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
 
 
 def _packed(model: Any, recipe: Any) -> Any:
