@@ -17,7 +17,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,18 @@ from typing import Any
 import onnx
 
 import composer
+from benchmarks.precision_page import (
+    DECODERS,
+    ENCODERS,
+    IMAGES,
+    MORE_CLIPS,
+    PAGE,
+    Edition,
+    draw,
+    table,
+    write,
+)
 from composer.comparison.divergence import answers, divergence
-from composer.comparison.divergence_plot import DivergencePoint, divergence_plot
 from composer.core.calibration import Calibrated, Watched
 from composer.jobs.calibration import METHODS
 from composer.jobs.speech import speech_graph
@@ -35,20 +45,13 @@ from composer.manifest.recipes import recipes
 from composer.runtime.bundle import Bundle
 from composer.runtime.opening import BundleOptions
 
-PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
-IMAGES = PAGE.parent / "images"
-DECODERS = "<!-- precision: scripts/bench precision --write -->", "<!-- precision ends -->"
-ENCODERS = (
-    "<!-- encoders: scripts/bench precision --encoders --write -->",
-    "<!-- encoders end -->",
-)
 RECIPES = ("uniform-4", "ple-safe-4bit", "mixed-8-4", "uniform-8", "ple-safe-8bit", "int8")
 FEW_BITS = RECIPES[:3]  # of which rounding costs enough to calibrate it
 EVERY_WAY = "ple-safe-4bit"  # which is packed by every method
 NEAREST, STORED = "nearest", "as stored"
 DECODER = "decoder"
 CLIPS_ALONE = ("gptq on the graph", "awq on the graph")  # which an encoder can see
-GRAPH_ALONE = "gptq on the graph", "dwq on the graph"  # where other clips calibrate
+COMPARED = NEAREST, "gptq on the graph", "dwq on the graph"  # where more clips calibrate
 OF_ENCODERS = ("uniform-4", "uniform-6", "uniform-8")
 OF_FILES = ("ple-safe-4bit", "int8", "int8-dynamic", "float16")  # which an ONNX file takes
 MEASURED = 24  # clips on which the divergence is measured, of those that are short
@@ -56,33 +59,18 @@ LONG = "long"
 WEIGHTS = (".safetensors", ".onnx")
 
 
-@dataclass(frozen=True)
-class Edition:
-    """A bundle with some components in a recipe, rounded in one way, and what that costs.
-
-    `nbytes` are those of all weights, `bits` per weight of these components; `wer` is a fraction,
-    with `low` and `high` its interval, and `divergence` in nats a token.
-    """
-
-    bundle: str
-    recipe: str
-    rounded: str
-    nbytes: int
-    bits: float
-    wer: float
-    low: float
-    high: float
-    divergence: float
-
-
 def editions(
-    bundle: Path, data: Path, calibrations: Path | None, done: set[Any], of_encoders: bool
+    bundle: Path, data: Path, more: Path | None, done: set[Any], of_encoders: bool
 ) -> Iterator[Edition]:
-    """Yield a bundle as it is stored and in each recipe and rounding, but for what is done."""
+    """Yield a bundle as it is stored and in each recipe and rounding, but for what is done.
+
+    With `more` clips what they calibrate is compared with what the bundle's own do.
+    """
     with TemporaryDirectory() as scratch:
-        methods = dict(calibrated(bundle, Path(scratch), calibrations or bundle / "clips"))
-        if calibrations:
-            methods = {key: value for key, value in methods.items() if key.startswith(GRAPH_ALONE)}
+        methods = dict(calibrated(bundle, Path(scratch), bundle / "clips"))
+        if more:
+            methods |= dict(calibrated(bundle, Path(scratch), more))
+            methods = {key: each for key, each in methods.items() if key.startswith(COMPARED)}
         clips = [str(path) for path in sorted(data.glob("*.wav")) if LONG not in path.name]
         with BundleOptions(bundle).open() as plain:
             graph = speech_graph(plain, None)
@@ -92,6 +80,8 @@ def editions(
             components = (encoders(plain) or files) if of_encoders else [DECODER]
             count = sum(weights_of(plain, name)[1] for name in components)
         wanted = [(STORED, STORED, None), *packings(methods, of_encoders)]
+        if more:
+            wanted = [each for each in wanted if each[0] in (STORED, *FEW_BITS)]
         if components == files:
             wanted = [(STORED, STORED, None), *((each, NEAREST, None) for each in OF_FILES)]
         for recipe, rounded, calibration in wanted:
@@ -178,53 +168,6 @@ def calibrated(bundle: Path, scratch: Path, clips: Path) -> Iterator[tuple[str, 
         yield f"{method} on text{how_many}", composer.Calibration([text], method, task)
 
 
-def table(found: list[Edition], of_encoders: bool) -> str:
-    """Return the editions as Markdown, a table for each bundle."""
-    parts = []
-    what = "encoder and projector" if of_encoders else "the decoder"
-    for bundle in dict.fromkeys(each.bundle for each in found):
-        lines = [
-            f"### {bundle}",
-            "",
-            f"| recipe | rounded | weights | bits of {what} | WER | 95 % | divergence |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for each in found:
-            if each.bundle == bundle:
-                lines.append(
-                    f"| {each.recipe} | {each.rounded} | {each.nbytes / 1e6:.2f} MB "
-                    f"| {each.bits:.2f} | {100 * each.wer:.2f} % "
-                    f"| {100 * each.low:.2f} to {100 * each.high:.2f} | {each.divergence:.2g} |"
-                )
-        if not of_encoders:
-            lines += ["", f"![Divergence over size](images/precision-{bundle}.svg)"]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
-
-
-def draw(bundle: str, found: list[Edition]) -> str:
-    """Return the editions of a bundle as a picture, in a colour for each way of rounding."""
-    points = [
-        DivergencePoint(each.recipe, each.rounded, each.nbytes, each.divergence)
-        for each in found
-        if each.bundle == bundle and each.divergence
-    ]
-    best, least = [], float("inf")
-    for point in sorted(points, key=lambda each: (each.nbytes, each.divergence)):
-        if point.divergence < least:
-            best.append(point)
-            least = point.divergence
-    return divergence_plot(f"{bundle}: nats a token from as stored, by size", points, best)
-
-
-def write(text: str, marks: tuple[str, str]) -> None:
-    """Replace the part of the page between two marks."""
-    begin, end = marks
-    before, _, rest = PAGE.read_text("utf-8").partition(begin)
-    _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")
-
-
 def main(arguments: list[str]) -> None:
     """Measure what the results do not have yet, and print or write the table."""
     parser = argparse.ArgumentParser(
@@ -233,7 +176,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("data", type=Path, help="a folder of clips that `composer eval` reads")
     parser.add_argument("bundles", type=Path, nargs="+", help="bundles that are not quantized")
     parser.add_argument("--encoders", action="store_true", help="of encoder and projector instead")
-    parser.add_argument("--clips", type=Path, help="calibrate on these, not on the bundle's own")
+    parser.add_argument("--clips", type=Path, help="calibrate the decoder on these too")
     parser.add_argument("--results", type=Path, default=Path("precision.jsonl"))
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     given = parser.parse_args(arguments)
@@ -247,9 +190,10 @@ def main(arguments: list[str]) -> None:
             with given.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(asdict(each)) + "\n")
             print(each, flush=True)
-    text = table(found, given.encoders)
-    if given.write and given.encoders:
-        write(text, ENCODERS)
+    picture = not (given.encoders or given.clips)
+    text = table(found, given.encoders, picture)
+    if given.write and (given.encoders or given.clips):
+        write(text, ENCODERS if given.encoders else MORE_CLIPS)
     elif given.write:
         write(text, DECODERS)
         for bundle in {each.bundle for each in found}:

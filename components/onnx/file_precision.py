@@ -105,10 +105,7 @@ def convert(source: Path, target: Path, precision: Any) -> tuple[WeightGroup, ..
 
 
 def _float16(onnx: Any, source: Path) -> Any:
-    """Convert all but inputs and outputs; shapes are found before constants from beside are read.
-
-    With them a graph may be larger than protobuf takes.
-    """
+    """Convert all but inputs and outputs. With constants a graph may be too large for shapes."""
     tool = import_module("onnxruntime.transformers.float16")
     model = onnx.load(str(source), load_external_data=False)
     model = onnx.shape_inference.infer_shapes(model)

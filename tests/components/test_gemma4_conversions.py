@@ -1,6 +1,6 @@
 """Gemma-4 as converters quantize it: FakeRockert543's, which spares the per-layer path, and others.
 
-Each is loaded and held against transformers with the numbers that the codes stand for.
+Each is loaded and compared with transformers, which has the numbers that the codes stand for.
 """
 
 import json
@@ -100,12 +100,12 @@ def test_a_conversion_loads_as_it_is_published(tmp_path, kind, converter):
     spared = converter == "fake_rockert"
     assert ("embed_tokens" in packed) == (not spared)
     assert any("router.proj" in path for path in packed) == (kind == "26b")
-    said = [note.message for note in known.notes if note.code == "L324"]
+    warned = [note.message for note in known.notes if note.code == "L324"]
     if kind in SMALL:
-        assert len(said) == (not spared)
-        assert spared or said[0].startswith(
+        assert len(warned) == (not spared)
+        assert spared or warned[0].startswith(
             "the checkpoint is quantized in embed_tokens, embed_tokens_per_layer, "
         )
     elif spared:
-        assert len(said) == 1
-        assert said[0].endswith("and 2 more, which choose the experts")
+        assert len(warned) == 1
+        assert warned[0].endswith("and 2 more, which choose the experts")

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 import composer
+from benchmarks.quantize import PRODUCTS, matrix, write_onnx
 from composer.components.onnx import file_precision
 from composer.core.errors import ComposerError
 from composer.core.quantization_recipe import QuantizationRecipe as Quantization
@@ -145,6 +146,41 @@ def test_constants_beside_the_graph_are_converted_too(tower, tmp_path, precision
     made = composer.quantize(bundle, tmp_path / "large", precision=asked)
     assert (tmp_path / "large/repo/tower.onnx.data").exists()
     assert (rows(made.path) == wanted).all()
+
+
+def test_shapes_are_found_before_constants_are_read(tower, tmp_path, monkeypatch):
+    """With them a graph may be larger than the 2 GB that protobuf writes at once."""
+    bundle, sizes = external(tower, tmp_path / "beside"), []
+    infer = onnx.shape_inference.infer_shapes
+
+    def measured(model, **options):
+        sizes.append(model.ByteSize())
+        return infer(model, **options)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", measured)
+    source = bundle / "repo/tower.onnx"
+    file_precision.convert(source, tmp_path / "half.onnx", "float16")
+    assert len(sizes) == 1
+    assert sizes[0] < source.stat().st_size + 100_000 < (bundle / "repo/tower.data").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float16", "int8", "ple-safe-4bit", "int8-dynamic"])
+def test_a_file_that_is_larger_than_protobuf_takes(tmp_path, precision):
+    """2.2 GB of products; the numbers are NumPy's, but for the rounding of 33 matrices."""
+    write_onnx(tmp_path / "large/repo/lm", 2.2e9)
+    (tmp_path / "large/bundle.yaml").write_text(PRODUCTS)
+    made = composer.quantize(tmp_path / "large", tmp_path / "new", precision={"decoder": precision})
+    x = np.random.default_rng(9).normal(size=(3, 4096)).astype("f4")
+    want = x
+    for number in range(33):
+        want = want @ matrix(number)
+    assert made.read > 2.2e9
+    shutil.rmtree(tmp_path / "large")
+    with composer.load(made.path, trust=True) as loaded:
+        found = loaded.run(x=x).outputs["rows"]
+    error = np.linalg.norm(found - want) / np.linalg.norm(want)
+    assert error < {"float16": 0.01, "int8": 0.05, "int8-dynamic": 0.15}.get(precision, 0.6)
 
 
 @pytest.mark.parametrize("precision", ["float16", EIGHT, "int8-dynamic"], ids=str)

@@ -1,4 +1,4 @@
-"""What is wrong with a quantization is said from headers alone, before a weight is downloaded."""
+"""What is wrong with a quantization is reported from headers alone, before weights are fetched."""
 
 import json
 
