@@ -14,7 +14,7 @@ from composer.formats.quantization import Scheme
 from ..models.network import Network, WatchedFunction
 from .device import device_of
 from .linear import dequantized, layer_norm, linear, packed_linear
-from .matmul import attention, convolve, product
+from .matmul import attention, convolve, convolve_channels, product
 from .weights import load_weights
 
 
@@ -75,11 +75,19 @@ class MlxBlocks:
         return product(a, b)
 
     def convolution(
-        self, x: Any, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+        self,
+        x: Any,
+        name: str,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        batched: bool = False,
+        depthwise: bool = False,
     ) -> Any:
         if not batched:
             x = x[None]
-        y = convolve(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
+        convolve_all = convolve_channels if depthwise else convolve
+        y = convolve_all(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
         if not batched:
             y = y[0]
         if self.has(f"{name}.bias"):
@@ -100,11 +108,20 @@ class MlxBlocks:
             weight = weight + offset
         return self.mx.fast.rms_norm(x, weight, eps)
 
-    def attention(self, q: Any, k: Any, v: Any, num_heads: int, scale: float | None = None) -> Any:
+    def attention(
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        num_heads: int,
+        scale: float | None = None,
+        bias: Any = None,
+    ) -> Any:
         length, width = q.shape
         size = width // num_heads
         q, k, v = (x.reshape(-1, num_heads, size).transpose(1, 0, 2) for x in (q, k, v))
-        return attention(q, k, v, scale or size**-0.5).transpose(1, 0, 2).reshape(length, width)
+        context = attention(q, k, v, scale or size**-0.5, bias)
+        return context.transpose(1, 0, 2).reshape(length, width)
 
     def softmax(self, x: Any) -> Any:
         return self.mx.softmax(x, axis=-1)

@@ -8,6 +8,7 @@ A product is then rounded once, as a GPU does that sums in float32.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,18 +62,37 @@ def convolve(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
     return mx.array(made.reshape(*windows.shape[: space + 1], -1))
 
 
-def attention(q: Any, k: Any, v: Any, scale: float) -> Any:
-    """Return softmax(scale q k') v of heads [H, T, D], every position attending to all."""
+def convolve_channels(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
+    """Convolve each channel of x [N, *space, C] by its row of a weight [C, *kernel, 1]."""
+    import mlx.core as mx
+
+    x, weight = to_float32_on_cpu(x, weight)
+    return mx.conv_general(x, weight, stride=stride, padding=padding, groups=len(weight))
+
+
+def attention(q: Any, k: Any, v: Any, scale: float, bias: Any = None) -> Any:
+    """Return softmax(scale q k' + bias) v of heads [H, T, D], every position attending to all.
+
+    A bias is [H, T, T].
+    """
     import mlx.core as mx
 
     q, k, v = to_float32_on_cpu(q, k, v)
     if not multiplies_with_numpy():
-        out: Any = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)
+        mask = None if bias is None else bias[None].astype(q.dtype)
+        out: Any = mx.fast.scaled_dot_product_attention(
+            q[None], k[None], v[None], scale=scale, mask=mask
+        )
         return out[0]
     found = []
+    biases: Sequence[Any] = [None] * len(q)
+    if bias is not None:
+        biases = np.asarray(*to_float32_on_cpu(bias))
     # One head after the other, since their logits are large.
-    for queries, keys, values in zip(*map(np.asarray, (q, k, v)), strict=True):
+    for queries, keys, values, apart in zip(*map(np.asarray, (q, k, v)), biases, strict=True):
         logits = (queries * np.float32(scale)) @ keys.T
+        if apart is not None:
+            logits += apart
         logits -= logits.max(axis=-1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=-1, keepdims=True)

@@ -47,11 +47,19 @@ class Blocks(Protocol):
         """Multiply the matrices of the last two axes."""
 
     def convolution(
-        self, x: Array, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+        self,
+        x: Array,
+        name: str,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        batched: bool = False,
+        depthwise: bool = False,
     ) -> Array:
         """Convolve x [*space, in] with `name.weight`, add `name.bias` where it is stored.
 
-        With `batched` x is [N, *space, in], and each of the N is convolved by itself.
+        With `batched` x is [N, *space, in], and each of the N is convolved by itself. With
+        `depthwise` each channel is, by its row of `name.weight` [in, *kernel, 1].
         """
 
     def causal_depthwise(self, x: Array, name: str) -> Array:
@@ -67,11 +75,17 @@ class Blocks(Protocol):
         """
 
     def attention(
-        self, q: Array, k: Array, v: Array, num_heads: int, scale: float | None = None
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        num_heads: int,
+        scale: float | None = None,
+        bias: Array | None = None,
     ) -> Array:
-        """Let every row [T, H D] attend to all: softmax(scale q k') v, head by head.
+        """Let every row [T, H D] attend to all: softmax(scale q k' + bias) v, head by head.
 
-        The scale is 1 / sqrt(D) unless it is given.
+        The scale is 1 / sqrt(D) unless it is given; a bias is [H, T, T].
         """
 
     def softmax(self, x: Array) -> Array:

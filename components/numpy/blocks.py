@@ -51,7 +51,14 @@ class NumpyBlocks:
         return made
 
     def convolution(
-        self, x: Array, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+        self,
+        x: Array,
+        name: str,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        batched: bool = False,
+        depthwise: bool = False,
     ) -> Array:
         weight = self.weight(f"{name}.weight")
         kernel = weight.shape[1:-1]
@@ -60,6 +67,12 @@ class NumpyBlocks:
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axes)
         for axis in axes:
             windows = windows[(slice(None),) * axis + (slice(None, None, stride),)]
+        if depthwise:
+            kernels = weight[..., 0].reshape(len(weight), -1)
+            made = np.einsum(
+                "...ck,ck->...c", windows.reshape(*windows.shape[: -len(kernel)], -1), kernels
+            )
+            return self._biased(made, name)
         rows = np.moveaxis(windows, batched + len(kernel), -1)  # [N, *space, *kernel, in]
         made = np.tensordot(rows, weight, (range(-len(kernel) - 1, 0), range(1, weight.ndim)))
         return self._biased(made, name)
@@ -80,11 +93,18 @@ class NumpyBlocks:
         return normed * (self.weight(f"{name}.weight") + np.float32(offset))
 
     def attention(
-        self, q: Array, k: Array, v: Array, num_heads: int, scale: float | None = None
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        num_heads: int,
+        scale: float | None = None,
+        bias: Array | None = None,
     ) -> Array:
         q, k, v = (x.reshape(len(x), num_heads, -1).transpose(1, 0, 2) for x in (q, k, v))
         scale = scale or 1 / sqrt(q.shape[-1])
-        weights = self.softmax(q @ k.transpose(0, 2, 1) * np.float32(scale))
+        logits = q @ k.transpose(0, 2, 1) * np.float32(scale)
+        weights = self.softmax(logits if bias is None else logits + bias)
         return (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
 
     def softmax(self, x: Array) -> Array:

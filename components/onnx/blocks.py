@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import row_nodes
+from .attention import write_attention
+from .convolutions import write_causal_depthwise, write_convolution
 from .proto import CONTRIB
 from .weights import WeightsLayout
 
@@ -88,9 +90,9 @@ class OnnxBlocks:
         return self.constant(np.array(values, np.int64))
 
     def weight(self, name: str) -> Symbol:
-        return self._weight(name, name)
+        return self.changed_weight(name, name)
 
-    def _weight(
+    def changed_weight(
         self, name: str, stored: str, change: Callable[[np.ndarray], np.ndarray] = np.asarray
     ) -> Symbol:
         """Add what is stored, or what it is changed to, once under a name."""
@@ -120,25 +122,21 @@ class OnnxBlocks:
         return self.node("MatMul", a, b)
 
     def convolution(
-        self, x: Symbol, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+        self,
+        x: Symbol,
+        name: str,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        batched: bool = False,
+        depthwise: bool = False,
     ) -> Symbol:
-        weight = self._torch_ordered(f"{name}.weight")
-        space = self.read(f"{name}.weight").ndim - 2
-        if not batched:
-            x = self.expand(x, 0)
-        made = self.node(
-            "Conv", self.transpose(x, 0, space + 1, *range(1, space + 1)), weight,
-            *self._bias(name), strides=[stride] * space, pads=[padding] * 2 * space,
-        )  # fmt: skip
-        rows = self.transpose(made, 0, *range(2, space + 2), 1)
-        return rows if batched else self.node("Squeeze", rows, self.ints(0))
+        made: Symbol = write_convolution(self, x, name, stride, padding, batched, depthwise)
+        return made
 
     def causal_depthwise(self, x: Symbol, name: str) -> Symbol:
-        channels, kernel, _ = self.read(f"{name}.weight").shape
-        weight = self._torch_ordered(f"{name}.weight")
-        first = self.expand(self.transpose(x, 1, 0), 0)
-        made = self.node("Conv", first, weight, group=channels, pads=[kernel - 1, 0])
-        return self.transpose(self.node("Squeeze", made, self.ints(0)), 1, 0)
+        made: Symbol = write_causal_depthwise(self, x, name)
+        return made
 
     def layer_norm(self, x: Symbol, name: str, eps: float) -> Symbol:
         parts = [x, self.weight(f"{name}.weight"), *self._bias(name)]
@@ -156,12 +154,17 @@ class OnnxBlocks:
         )
 
     def attention(
-        self, q: Symbol, k: Symbol, v: Symbol, num_heads: int, scale: float | None = None
+        self,
+        q: Symbol,
+        k: Symbol,
+        v: Symbol,
+        num_heads: int,
+        scale: float | None = None,
+        bias: Symbol | None = None,
     ) -> Symbol:
-        batch = [self.expand(x, 0) for x in (q, k, v)]
-        heads = {"num_heads": num_heads, "scale": float(scale or 0.0)}  # 0 is 1 / sqrt(D)
-        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, **heads)
-        return self.node("Squeeze", made, self.ints(0))
+        none, scale = Symbol("", self), float(scale or 0.0)  # 0 is 1 / sqrt(D)
+        made: Symbol = write_attention(self, [q, k, v], none, num_heads, scale, bias)
+        return made
 
     def softmax(self, x: Symbol) -> Symbol:
         return self.node("Softmax", x, axis=-1)
@@ -243,7 +246,3 @@ class OnnxBlocks:
 
     def _bias(self, name: str) -> list[Symbol]:
         return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []
-
-    def _torch_ordered(self, name: str) -> Symbol:
-        """Return a convolution's weight as [out, in, *kernel]."""
-        return self._weight(f"{name}.torch", name, lambda value: np.moveaxis(value, -1, 1))
