@@ -15,7 +15,9 @@ from composer.formats.safetensors import TensorIndex
 
 from .embedding_table import TABLE
 from .gguf.decoder_file import read_decoder_file
+from .inline_adapter import adapter_of
 from .layout import count_are
+from .nested_config import THINKER, TIED, config_of_part, nested_config
 from .part_names import HEADS, WHOLE, PartNames, find_part_names, part_prefix
 
 if TYPE_CHECKING:
@@ -31,16 +33,10 @@ HEAD = (
     "false leaves the head out: it has no use for the vocabulary, as where it names times. Then "
     "there are `embed` and `hidden` alone, and `lm_head` is another component's."
 )
-THINKER = "thinker_config"
-NESTED = (THINKER, "text_config", "llm_config", "language_config")
 TOWERS = {
     "audio_config": ("audio_tower.", "multi_modal_projector."),
     "vision_config": ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector."),
 }
-TIED = "tie_word_embeddings"
-SHARED = ("quantization", "quantization_config", "eos_token_id", TIED)
-# Text models that are those of another name, where one position stands for the three axes.
-TEXT_KINDS = {"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen3_vl_text": "qwen3"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class CheckpointFolder:
 
     def without_towers(self) -> CheckpointFolder:
         """Leave out the encoders that a whole checkpoint has beside its language model."""
-        _, keys = _nested(self.config)
+        _, keys = nested_config(self.config)
         towers = _towers(self.config, keys)
         towers += tuple(f"model.{name}" for name in towers)
         kept = {name: each for name, each in self.tensors.items() if not name.startswith(towers)}
@@ -114,7 +110,7 @@ def open_folder(
 
 def prefix_hint(whole: CheckpointFolder) -> str | None:
     """Say how the language model inside a larger checkpoint is named, None where there is none."""
-    inner, keys = _nested(whole.config)
+    inner, keys = nested_config(whole.config)
     tables = [name for name in whole.tensors if f".{name}".endswith(f".{TABLE}")]
     if whole.keys or not keys or len(tables) != 1:
         return None
@@ -165,14 +161,14 @@ def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
                 (f"its tensors begin with {some(beginnings)}",),
             )
         )
-    config, keys = _nested(whole.config)
+    config, keys = nested_config(whole.config)
     others = _towers(whole.config, keys)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
     stored_names = set(map(names.stored, tensors))
     left_out = tuple(name for name in whole.tensors if name not in stored_names)
     return replace(
         whole,
-        config=_config_of_part(whole.config, config, names),
+        config=config_of_part(whole.config, config, names),
         tensors=TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files),
         keys=keys,
         names=names,
@@ -180,42 +176,13 @@ def _part(whole: CheckpointFolder, prefix: str) -> CheckpointFolder:
     )
 
 
-def _config_of_part(
-    whole: Mapping[str, Any], inner: Mapping[str, Any], names: PartNames
-) -> dict[str, Any]:
-    """Return the language model's config with what the whole checkpoint's says of it.
-
-    Where the two differ over the head, its tensors decide, as in transformers.
-    """
-    config = {key: whole[key] for key in SHARED if key in whole} | dict(inner)
-    if {whole.get(TIED), inner.get(TIED)} == {True, False}:
-        del config[TIED]
-    table = config.get("quantization")
-    if isinstance(table, dict) and "quantization" not in inner:
-        config["quantization"] = _of_part(table, names)
-    kind = config.get("model_type")
-    if isinstance(kind, str):
-        config["model_type"] = TEXT_KINDS.get(kind, kind)
-    return config
-
-
 def _without_head(whole: CheckpointFolder) -> CheckpointFolder:
     kept = {name: each for name, each in whole.tensors.items() if not name.startswith(HEADS)}
     return replace(
         whole,
-        config={**whole.config, "tie_word_embeddings": True},
+        config={**whole.config, TIED: True},
         tensors=TensorIndex(kept, whole.tensors.metadata, whole.tensors.files),
     )
-
-
-def _nested(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the language model's own config, and the keys that lead to it."""
-    for key in NESTED:
-        inner = config.get(key)
-        if isinstance(inner, dict):
-            found, keys = _nested(inner)
-            return found, (key, *keys)
-    return dict(config), ()
 
 
 def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -232,19 +199,11 @@ def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]
 
 def _part_of(name: str) -> str:
     """Return the part of a checkpoint that a tensor is of: its name up to a tower's."""
+    if adapter := adapter_of(name):
+        return f"the adapter {adapter}"
     for towers in TOWERS.values():
         for tower in towers:
             before, found, _ = name.partition(tower)
             if found and (not before or before.endswith(".")):
                 return before + tower.removesuffix(".")
     return name.partition(".")[0]
-
-
-def _of_part(table: Mapping[str, Any], names: PartNames) -> dict[str, Any]:
-    """Keep a quantization's settings and the modules of the part, by their own names."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        own = names.own(key) if "." in key else key
-        if own is not None:
-            found[own] = value
-    return found

@@ -68,7 +68,7 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
     """Load an adapter's tensors; refuse numbers that are not finite."""
     import mlx.core as mx
 
-    weights = loader.read_lazily([facts.weights])
+    weights = loader.read_lazily(facts.weights)
     updates, saved, not_finite = {}, {}, []
     for pair in facts.pairs:
         a, b, magnitude = weights.pop(pair.a.name), weights.pop(pair.b.name), None

@@ -8,7 +8,6 @@ A product is then rounded once, as a GPU does that sums in float32.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,7 @@ def attention(q: Any, k: Any, v: Any, scale: float, bias: Any = None) -> Any:
         )
         return out[0]
     found = []
-    biases: Sequence[Any] = [None] * len(q)
+    biases: Any = [None] * len(q)
     if bias is not None:
         biases = np.asarray(*to_float32_on_cpu(bias))
     # One head after the other, since their logits are large.

@@ -15,6 +15,7 @@ from .config_values import REASONS, ConfigValues
 from .scaling import LoraScaling
 
 MLX_LM, RELEASE = "adapter_config.json", "lora_config.json"
+INLINE = {"r", "lora_alpha", "use_rslora", "layer", "dp"}  # dp is a dropout, layer a pattern
 RANKS, SCALES = ("rank", "lora_rank", "r"), ("scale", "lora_scale")
 ALPHAS = ("alpha", "lora_alpha")
 TARGETS = ("target_names", "lora_target_names", "target_modules", "keys")
@@ -79,6 +80,43 @@ def parse_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterCo
     if values.problems:
         raise ComposerError(values.problems)
     return read
+
+
+def parse_inline_config(
+    file: Location, config: Mapping[str, Any], adapter: str
+) -> AdapterConfig | None:
+    """Read what a checkpoint's config.json says of an adapter inside it, as `speech_lora`.
+
+    Return None where it says nothing; raise ComposerError for all that is malformed.
+    """
+    found = config.get(f"{adapter}_lora")
+    if found is None:
+        return None
+    values = ConfigValues(file, found if isinstance(found, dict) else {})
+    if not isinstance(found, dict):
+        values.report("W287", f"{adapter}_lora should be an object with r and lora_alpha")
+    for key in sorted(values.config.keys() - INLINE):
+        values.refuse_effect(key, values.config[key])
+    ranks, scales, _ = _peft_scales(values)
+    if values.problems:
+        raise ComposerError(values.problems)
+    return AdapterConfig(file, ranks, scales, pattern=True)
+
+
+def _peft_scales(
+    values: ConfigValues,
+) -> tuple[dict[str, int], dict[str, float], dict[str, float]]:
+    """Return PEFT's rank, the scale that follows from it and alpha, and alpha, by their keys."""
+    ranks = values.ranks(values.config, ("r",))
+    alphas = values.scales(values.config, ("lora_alpha",))
+    scales = {}
+    for alpha in alphas.values():
+        for rank in ranks.values():
+            if values.flag("use_rslora"):
+                scales["lora_alpha / sqrt(r)"] = alpha / rank**0.5
+            else:
+                scales["lora_alpha / r"] = alpha / rank
+    return ranks, scales, alphas
 
 
 def _mlx_lm(values: ConfigValues) -> AdapterConfig:
@@ -156,20 +194,12 @@ def _peft(values: ConfigValues) -> AdapterConfig:
             "W286",
             f"layers_pattern is {show(str(config['layers_pattern']))}; expected 'layers'",
         )
-    ranks = values.ranks(config, ("r",))
+    ranks, scales, alphas = _peft_scales(values)
     root = values.flag("use_rslora")
     own = values.pattern("rank_pattern", int), values.pattern("alpha_pattern", int | float)
-    alphas = values.scales(config, ("lora_alpha",))
     scaling = None
     if any(own) and ranks and alphas:
         scaling = LoraScaling(ranks["r"], alphas["lora_alpha"], root, *own)
-    scales = {}
-    for alpha in alphas.values():
-        for rank in ranks.values():
-            if root:
-                scales["lora_alpha / sqrt(r)"] = alpha / rank**0.5
-            else:
-                scales["lora_alpha / r"] = alpha / rank
     listed = dict(config)
     notes = []
     for key in ("target_modules", "exclude_modules"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.core.component import Adapter, Spec
@@ -11,11 +11,9 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.core.suggest import listed
-from composer.formats.file_problems import refuse
-from composer.formats.files import raise_missing
 
 from ..embedding_table import describe_tensor
-from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config
+from .adapter_files import open_adapter
 from .adapter_modules import check_adapted_modules
 from .adapter_numbers import check_magnitudes, checked_rank, choose_scale, find_scaling
 from .adapter_tensors import AdapterChecker, split_layer
@@ -26,19 +24,16 @@ from .scaling import LoraScaling
 if TYPE_CHECKING:
     from composer.formats import Headers
 
-WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")
-
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """An adapter before it is loaded: its file, its scale, and the pairs that are used.
+    """An adapter before it is loaded: where it is, its scale, and the pairs that are used.
 
     `scales` has the scale of each module by its path: a multiple of the adapter's where its config
     gives a module its own rank or alpha. `files` are all that it was read from; `notes` are lints.
     `saved` are modules that it holds whole.
     """
 
-    weights: Location
     scale: float
     rank: int
     pairs: tuple[LoraPair, ...]
@@ -50,6 +45,16 @@ class AdapterFacts:
     @property
     def modules(self) -> tuple[LoraPair | SavedModule, ...]:
         return (*self.pairs, *self.saved)
+
+    @property
+    def weights(self) -> tuple[Location, ...]:
+        """The files that hold its tensors."""
+        found: dict[Location, None] = {}
+        for pair in self.pairs:
+            found |= dict.fromkeys((pair.a.file, pair.b.file))
+        for module in self.saved:
+            found |= dict.fromkeys(tensor.file for tensor in module.tensors.values())
+        return tuple(found)
 
     @property
     def nbytes(self) -> int:
@@ -78,12 +83,13 @@ def read_adapters(
     problems = Problems()
     for name, adapter in spec.adapters.items():
         with problems.collect():
-            found[name] = _read_adapter_facts(adapter, headers, targets, unused, shapes)
+            found[name] = _read_adapter_facts(name, adapter, headers, targets, unused, shapes)
     problems.raise_any()
     return found
 
 
 def _read_adapter_facts(
+    name: str,
     adapter: Adapter,
     headers: Headers,
     targets: Mapping[str, LinearShape],
@@ -95,15 +101,12 @@ def _read_adapter_facts(
     `targets` are the decoder's projections by path (layers.3.self_attn.q_proj), `shapes` those of
     all its modules; `unused` are paths of modules that the model lacks and adapters may have.
     """
-    file, config_files = _find_files(adapter.weights, headers)
-    configs: list[AdapterConfig] = []
     problems = Problems()
-    for config_file in config_files:
-        with problems.collect():
-            configs.append(parse_adapter_config(config_file, headers.config(config_file)))
+    opened = open_adapter(name, adapter.weights, headers, problems)
+    file, tensors, configs = opened.place, opened.tensors, opened.configs
+    sound = not problems
     used = {path: target for path, target in targets.items() if path not in unused}
     checker = AdapterChecker(file, used, unused)
-    tensors = headers.safetensors(file)
     saved = read_saved_modules(checker, tensors, configs, shapes)
     saved_tensors: set[str] = set()
     for module in saved.values():
@@ -118,8 +121,7 @@ def _read_adapter_facts(
         check_adapted_modules(checker, pairs, config)
     problems += checker.problems()
     scale, scale_problem = choose_scale(file, adapter.scale, configs)
-    all_read = len(configs) == len(config_files)
-    if all_read and scale_problem and scale_problem.severity == "error":
+    if sound and scale_problem and scale_problem.severity == "error":
         problems.append(scale_problem)
     kept = tuple(pair for path, pair in pairs.items() if path not in unused)
     if not (kept or saved) and not problems:
@@ -132,38 +134,14 @@ def _read_adapter_facts(
     if scale_problem:
         notes.append(scale_problem)
     return AdapterFacts(
-        file,
         scale,
         rank,
         kept,
         _scale_modules(scale, kept, find_scaling(configs)),
-        (file, *config_files),
+        opened.files,
         tuple(notes),
         tuple(saved.values()),
     )
-
-
-def _find_files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
-    """Find the tensors and the configs of an adapter, given its folder or its file."""
-    if headers.files.kind(place) is None:
-        raise_missing(headers.files, place)
-    file, folder = place, replace(place, inside=place.inside.rpartition("/")[0])
-    if headers.files.kind(place) != "file":
-        folder = place
-        present = [name for name in WEIGHTS if headers.exists(folder / name)]
-        if len(present) != 1:
-            has = " and ".join(present) or f"neither {' nor '.join(WEIGHTS)}"
-            refuse(place, "W285", f"it holds {has}", hint="write the path of the adapter's file")
-        file = folder / present[0]
-    configs = tuple(folder / name for name in (MLX_LM, RELEASE) if headers.exists(folder / name))
-    if not configs:
-        refuse(
-            file,
-            "W285",
-            f"there is neither {MLX_LM} nor {RELEASE} beside it",
-            hint="put the config that training wrote into the same folder",
-        )
-    return file, configs
 
 
 def _scale_modules(

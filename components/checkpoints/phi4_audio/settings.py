@@ -66,7 +66,7 @@ def expected_settings(
 
 def _flat(audio: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with the keys of its nested parts after a dot."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in audio.items():
         if key in NESTED and isinstance(value, dict):
             found |= {f"{key}.{inner}": each for inner, each in value.items()}

@@ -246,7 +246,7 @@ def test_folders_that_hold_no_adapter_or_two(tmp_path, home):
     )
     assert read(place / "0000100_adapters.safetensors", home).rank == RANK
     write_adapter(tmp_path / "lora", W, mlx_lm_config())
-    assert read(place, home).weights == place / "adapters.safetensors"
+    assert read(place, home).weights == (place / "adapters.safetensors",)
     write_adapter(tmp_path / "lora", as_peft(W), peft_config(), "adapter_model")
     assert error_text(place, home) == (
         "repo/lora: W285 it holds adapters.safetensors and adapter_model.safetensors\n" + hint
