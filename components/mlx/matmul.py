@@ -88,10 +88,10 @@ def attention(q: Any, k: Any, v: Any, scale: float, bias: Any = None) -> Any:
     if bias is not None:
         biases = np.asarray(*to_float32_on_cpu(bias))
     # One head after the other, since their logits are large.
-    for queries, keys, values, apart in zip(*map(np.asarray, (q, k, v)), biases, strict=True):
+    for queries, keys, values, added in zip(*map(np.asarray, (q, k, v)), biases, strict=True):
         logits = (queries * np.float32(scale)) @ keys.T
-        if apart is not None:
-            logits += apart
+        if added is not None:
+            logits += added
         logits -= logits.max(axis=-1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=-1, keepdims=True)

@@ -172,8 +172,8 @@ class Phi4Audio(WatchedComponent, Family, name="phi4_audio"):
     def _distances(self, count: int) -> Any:
         """Return the number of the bias from each row to each other one, int64 [N, N]."""
         places = np.arange(count)
-        apart = places[None, :] - places[:, None]
-        numbers = np.clip(apart, -self.reach, self.reach - 1) + self.reach
+        offsets = places[None, :] - places[:, None]
+        numbers = np.clip(offsets, -self.reach, self.reach - 1) + self.reach
         return self.runs_on.from_numpy(numbers, "i64")
 
     def _filled(self, x: Any) -> Any:

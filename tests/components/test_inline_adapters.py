@@ -105,7 +105,7 @@ def test_it_computes_what_an_adapter_of_its_own_file_does(home, kind):
     assert np.abs(strange - want).max() > 0.1
 
 
-def test_what_it_reads_and_what_it_leaves_is_told(home):
+def test_what_it_reads_and_what_it_leaves_is_reported(home):
     found = facts(home, "onnx", "whole", "language_model")
     (note,) = found.notes
     assert note.code == "L325"
@@ -135,7 +135,7 @@ def test_what_it_reads_and_what_it_leaves_is_told(home):
     ],
     ids=["without alpha", "with another scale", "of another name"],
 )
-def test_what_does_not_fit_is_refused_or_told(home, more, text):
+def test_what_does_not_fit_is_refused_or_reported(home, more, text):
     folder = more.pop("folder")
     try:
         found = facts(home, "onnx", folder, "language_model", **more)

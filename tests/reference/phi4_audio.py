@@ -76,7 +76,7 @@ class Phi4Audio:
 
     @torch.no_grad()
     def stages(self, mel: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what each stage gives for log-mel [F, M]; windows stay apart."""
+        """Return what each stage gives for log-mel [F, M]."""
         found: dict[str, Any] = {}
         modules = {"stem": self.model.embed}
         modules |= {f"layer {n}": each for n, each in enumerate(self.model.encoders)}
