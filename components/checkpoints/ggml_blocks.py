@@ -58,12 +58,17 @@ def packed_codes(raw: Bytes, dtype: str) -> Bytes:
 
     Of four bits, the lower half of a byte is the element before that of the upper half.
     """
-    codes = _CODES[dtype](raw.reshape(-1, SIZES[dtype][1])).reshape(len(raw), -1, GROUP)
+    codes = block_codes(raw, dtype)
     bits, _ = PACKED[dtype]
     if bits == 4:
         halves: Bytes = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
         return halves
     return codes + np.uint8(128 - MIDDLE[dtype])
+
+
+def block_codes(raw: Bytes, dtype: str) -> Bytes:
+    """Return the codes of rows of bytes [N, row bytes] one by one as uint8 [N, G, 32]."""
+    return _CODES[dtype](raw.reshape(-1, SIZES[dtype][1])).reshape(len(raw), -1, GROUP)
 
 
 def packed_scales(raw: Bytes, dtype: str) -> Floats:
@@ -79,12 +84,18 @@ def packed_scales(raw: Bytes, dtype: str) -> Floats:
 
 def block_midpoint_values(raw: Bytes, dtype: str) -> Floats:
     """Return what the middle code of each group stands for, float32 [N, G]."""
+    return block_lowest(raw, dtype) + np.float32(MIDDLE[dtype]) * packed_scales(raw, dtype)
+
+
+def block_lowest(raw: Bytes, dtype: str) -> Floats:
+    """Return what the code 0 of each group stands for, float32 [N, G]."""
+    if PACKED[dtype][1] == SYMMETRIC:
+        return np.float32(-MIDDLE[dtype]) * packed_scales(raw, dtype)
     blocks = raw.reshape(-1, SIZES[dtype][1])
     lowest = _half(blocks, 2)
     if dtype in K_TYPES:
         lowest = -(lowest * _six_bits(blocks[:, 4:16])[1])
-    middle = np.float32(MIDDLE[dtype]) * packed_scales(raw, dtype)
-    return lowest.reshape(len(raw), -1) + middle
+    return lowest.reshape(len(raw), -1)
 
 
 def _half(blocks: Bytes, at: int) -> Floats:

@@ -12,7 +12,7 @@ from composer.core.backend import widen
 from composer.formats import affine_packing
 
 from . import affine, ggml_blocks, microscaled
-from .gguf.stored_forms import InterleavedRotaryRows, StoredForm
+from .gguf.stored_forms import HalfOfJoined, InterleavedRotaryRows, StoredForm
 from .modules import Module
 from .packing import PARTS
 from .watched_file import WatchedFile
@@ -38,11 +38,15 @@ class RowReader:
 
     def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return rows as they are stored; floats widened to float32, which is exact."""
-        raw = self._raw(tensor, start, end)
+        return self.values(tensor, self.raw(tensor, start, end))
+
+    def values(self, tensor: Tensor, raw: np.ndarray) -> np.ndarray:
+        """Return what rows of bytes stand for, as `rows` does."""
         if tensor.dtype in ggml_blocks.SIZES:
-            return ggml_blocks.dequantize(raw, tensor.dtype)
+            floats = ggml_blocks.dequantize(raw, tensor.dtype)
+            return floats.reshape(len(raw), *tensor.shape[1:])
         values = raw.reshape(-1).view(STORED[tensor.dtype])
-        found: np.ndarray = values.reshape(end - start, *tensor.shape[1:])
+        found: np.ndarray = values.reshape(len(raw), *tensor.shape[1:])
         if tensor.dtype in ("u32", "u8"):
             return found
         wide = widen(found, tensor.dtype)
@@ -54,11 +58,14 @@ class RowReader:
             return self.whole(replace(tensor, shape=(1,))).reshape(())
         return self.rows(tensor, 0, tensor.shape[0])
 
-    def _raw(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
-        """Return the bytes of rows, uint8 [N, bytes of a row]."""
+    def raw(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
+        """Return the bytes of rows in the checkpoint's order, uint8 [N, bytes of a row]."""
         width = tensor.nbytes // max(tensor.shape[0], 1)
         if isinstance(tensor, InterleavedRotaryRows):
             return self._separated(tensor, start, end, width)
+        if isinstance(tensor, HalfOfJoined):
+            both = self._read(tensor, 2 * start, 2 * end, width)
+            return both[int(tensor.second) :: 2]
         return self._read(tensor, start, end, width)
 
     def _separated(
@@ -103,7 +110,7 @@ class RowReader:
         """Return rows of a packed module's `codes`, `scales` or `residual_offset`."""
         assert module.scheme is not None
         if module.in_blocks:
-            raw = self._raw(module.parts["weight"], start, end)
+            raw = self.raw(module.parts["weight"], start, end)
             found: np.ndarray = PACKED_PARTS[part](raw, module.parts["weight"].dtype)
             return found
         if part == "codes":

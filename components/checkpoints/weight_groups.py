@@ -12,6 +12,7 @@ from composer.core.weight_group import WeightGroup
 from composer.formats.quantization import Scheme
 
 from .embedding_table import FLOATS
+from .ggml_blocks import SIZES
 from .packing import ATTENTION, MLP, PARTS
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def module_kind(path: str) -> str:
 
 
 def _loaded_nbytes(tensor: Tensor, dtype: str | None) -> int:
-    if dtype and tensor.dtype in FLOATS:
+    if dtype and tensor.dtype in (*FLOATS, *SIZES):
         return prod(tensor.shape) * item_bytes(dtype)
     return tensor.nbytes
 
 
 def _float(tensor: Tensor, dtype: str | None) -> str:
-    return dtype if dtype and tensor.dtype in FLOATS else tensor.dtype
+    return dtype if dtype and tensor.dtype in (*FLOATS, *SIZES) else tensor.dtype

@@ -6,12 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from composer.core.errors import ComposerError, Place, Problem
-from composer.formats.gguf import SUFFIX as GGUF
-
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.key_positions import Placed, with_key_positions
-from ..checkpoints.folder import open_folder, prefix_hint
+from ..checkpoints.folder import config_file, open_folder, prefix_hint
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.part_names import PartNames
 from ..checkpoints.rope import mrope_problems, without_mrope
@@ -51,7 +48,6 @@ def read_checkpoint(
     `ignore` are keys of the config that the author declares to have no effect, `prefix` names
     the part of a larger checkpoint that is the decoder, `head` whether its head is read.
     """
-    refuse_gguf(weights, "mlx.lm", "onnx.lm")
     opened = open_folder(weights, headers, prefix, head).without_towers()
     location, config, tensors = opened.location, opened.config, opened.tensors
     placed: list[Placed] = [((), problem) for problem in mrope_problems(config)]
@@ -67,15 +63,8 @@ def read_checkpoint(
         placed += mlx_config.problems
         text = mlx_config.config.get(TEXT, {})
         placed += layout_problems(name, text, tensors, prefix_hint(opened))
-    problems = with_key_positions(location / "config.json", headers, placed, opened.keys)
+    problems = with_key_positions(config_file(location), headers, placed, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     blocks = has_bidirectional_blocks(str(config.get("model_type")), opened.keys)
     return MlxCheckpoint(**shared, mlx_config=mlx_config, names=opened.names, bidirectional=blocks)
-
-
-def refuse_gguf(weights: Location, kind: str, reader: str) -> None:
-    """Raise for a GGUF file, which mlx-lm's models have no kernels for."""
-    if weights.inside.endswith(GGUF):
-        message, hint = f"{kind} does not read GGUF files", f"use {reader}, which reads them"
-        raise ComposerError(Problem("W256", message, Place(str(weights)), hint=hint))

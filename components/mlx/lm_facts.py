@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from composer.core.backend import SHORT
 from composer.core.call_signature import CallSignature
 from composer.core.component import ComponentConfig, Facts, Spec
 from composer.core.errors import ComposerError, Problem
@@ -15,7 +14,7 @@ from composer.formats import Headers
 from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing
-from ..checkpoints.checkpoint import Checkpoint, mixed_dtypes
+from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.config_keys.meaning import IGNORE
 from ..checkpoints.decoder_facts import decoder_facts, without_head
 from ..checkpoints.folder import HEAD, PREFIX
@@ -25,8 +24,9 @@ from ..checkpoints.tokenizer import check_tokenizer, tokenizer_location
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
 from ..models.rows_ahead import AUDIO_ATTENTION, AudioAttention, own_ports
-from . import loader, packer
+from . import packer
 from .checkpoint import read_checkpoint
+from .loaded_form import loaded_form, refuse_recipe
 
 
 class MlxLmConfig(ComponentConfig):
@@ -48,21 +48,19 @@ def lm_facts(spec: Spec, headers: Headers, methods: Mapping[str, CallSignature])
     if faults := find_tensor_problems(checkpoint, checkpoint.config, ignore):
         raise ComposerError(faults)
     recipe, more = recipe_of(spec, checkpoint)
-    dtype = SHORT[spec.dtype] if spec.dtype else None
+    form = loaded_form(spec, checkpoint.tensors, recipe)
     adapters = read_decoder_adapters(spec, headers, checkpoint)
-    notes = [*checkpoint.notes, *end, *more]
-    if dtype is None:
-        notes += mixed_dtypes(checkpoint.tensors)
-    nbytes = loader.loaded_nbytes(checkpoint.tensors, dtype, recipe)
-    facts = decoder_facts(checkpoint, tokenizer, headers, adapters, nbytes, notes)
+    notes = [*checkpoint.notes, *end, *more, *form.notes]
+    facts = decoder_facts(checkpoint, tokenizer, headers, adapters, form.nbytes, notes)
     own, missing = own_ports(methods, checkpoint.bidirectional, str(spec.weights))
     facts = replace(facts, methods=own, missing_reasons=missing)
     if not head:
         facts = without_head(facts, own)
     return replace(
         facts,
-        dtype=dtype or checkpoint.table.dtype,
-        weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, dtype),
+        dtype=form.dtype or checkpoint.table.dtype,
+        weights=weight_groups(checkpoint.tensors, checkpoint.schemes, form.packed, form.dtype),
+        casts=form.casts,
         packing=recipe
         and packing_of(
             spec.weights, headers, checkpoint, checkpoint.names, recipe, packer.pack_rows
@@ -85,4 +83,5 @@ def recipe_of(spec: Spec, checkpoint: Checkpoint) -> tuple[dict[str, Scheme] | N
     """Return how modules are packed when they are loaded, if they are, with warnings."""
     if spec.recipe is None:
         return None, []
+    refuse_recipe(spec)
     return packing.plan_quantization(spec.recipe, checkpoint.tensors, checkpoint.schemes)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.ports import item_bytes
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing
-from ..checkpoints.embedding_table import FLOATS
+from ..checkpoints.ggml_affine import affine_schemes
+from ..checkpoints.gguf.precision import COMPUTED, is_gguf
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from .dtypes import mlx_dtype as to_dtype
+from .gguf_weights import read_weights
 from .mlx_lm_package import model_module
 from .mlx_lm_patches import add_window, pass_ids_with_embeddings
 from .mlx_lm_support import mlx_lm_module_name
 
 if TYPE_CHECKING:
     from composer.core.location import Location
-    from composer.formats.safetensors import Tensor
 
     from .checkpoint import MlxCheckpoint
 
@@ -38,6 +37,9 @@ def load_model(
     `recipe` is how modules are quantized during loading.
     """
     model = build_model_without_weights(checkpoint)
+    if is_gguf(checkpoint.location):
+        weights = sanitize(model, read_weights(checkpoint.tensors, precision or COMPUTED))
+        return load_weights_into(model, weights, affine_schemes(checkpoint.tensors))
     stored = read_lazily(checkpoint.tensors.files)
     weights = {name: stored[checkpoint.names.stored(name)] for name in checkpoint.tensors}
     del stored
@@ -100,23 +102,6 @@ def load_weights_into(
     return model
 
 
-def loaded_nbytes(
-    tensors: Mapping[str, Tensor], precision: str | None, recipe: Mapping[str, Scheme] | None
-) -> int:
-    """Return the bytes of tensors once loaded; `precision` is a dtype's short name."""
-    total = 0
-    for name, tensor in tensors.items():
-        count = prod(tensor.shape)
-        scheme = (recipe or {}).get(name.removesuffix(".weight"))
-        if scheme:
-            total += scheme.nbytes(count, item_bytes(precision or tensor.dtype))
-        elif precision and tensor.dtype in FLOATS:
-            total += count * item_bytes(precision)
-        else:
-            total += tensor.nbytes
-    return total
-
-
 def quantize_arguments(scheme: Scheme) -> dict[str, Any]:
     """Return a scheme as the keywords of MLX."""
     return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
@@ -133,7 +118,7 @@ def build_model_without_weights(checkpoint: MlxCheckpoint) -> Any:
         raise ComposerError(
             Problem(
                 "R515",
-                f"mlx-lm's {name} cannot be built from {checkpoint.location}/config.json: {error}",
+                f"mlx-lm's {name} cannot be built from {checkpoint.file}: {error}",
             )
         ) from error
     add_window(model, checkpoint.mlx_config.window)

@@ -74,9 +74,9 @@ def packed(weight, kind, rng):
     gguf quantizes the plain types; blocks of the others are drawn, their scales then set.
     """
     kind = GGMLQuantizationType[kind.upper()]
-    if weight.ndim != 2 or kind == GGMLQuantizationType.F32:
+    if weight.ndim not in (2, 3) or kind == GGMLQuantizationType.F32:
         return weight, GGMLQuantizationType.F32, weight
-    if weight.shape[1] % GGML_QUANT_SIZES[kind][0]:  # as llama.cpp does
+    if weight.shape[-1] % GGML_QUANT_SIZES[kind][0]:  # as llama.cpp does
         kind = GGMLQuantizationType.F16
     if kind.name not in STEPS:
         raw = quantize(weight, kind)
@@ -86,7 +86,7 @@ def packed(weight, kind, rng):
     for at, step in STEPS[kind.name]:
         scale = rng.uniform(0.5, 1, (len(blocks), 1)) * step
         blocks[:, at : at + 2] = scale.astype("<f2").view(np.uint8)
-    raw = blocks.reshape(weight.shape[0], -1)
+    raw = blocks.reshape(*weight.shape[:-1], -1)
     return raw, kind, dequantize(raw, kind)
 
 

@@ -21,12 +21,10 @@ from transformers import (
 
 import composer
 from composer.components.checkpoints.gguf.config import checkpoint_config
-from composer.components.mlx.checkpoint import read_checkpoint
-from composer.formats import Headers, headers
+from composer.formats import headers
 from composer.formats.gguf import read_gguf
 from composer.formats.safetensors import Tensor
 from composer.formats.vocab_merges import QWEN2
-from tests.formats.making import refusal
 from tests.formats.test_gguf_tokenizer import byte_level, byte_level_metadata
 from tests.models import gguf_files
 from tests.models.decoders import (
@@ -36,7 +34,6 @@ from tests.models.decoders import (
     error_text,
     parsed,
     save,
-    spec,
     their_greedy,
     theirs,
 )
@@ -290,15 +287,6 @@ def test_gemma_3s_windows_and_scale_that_llama_cpp_has_in_its_code():
     )  # fmt: skip
     assert config["layer_types"] == [SLIDING, FULL, SLIDING]
     assert (config["rope_local_base_freq"], config["query_pre_attn_scalar"]) == (2e4, 256)
-
-
-def test_mlx_lm_names_the_component_that_reads_it(tmp_path):
-    file, _ = written("qwen3", "f16", tmp_path)
-    found = refusal(lambda: read_checkpoint(spec(file).weights, Headers()))
-    assert found == (
-        "repo/model.gguf: W256 mlx.lm does not read GGUF files\n"
-        "    hint: use onnx.lm, which reads them"
-    )
 
 
 def in_one_file(folder):

@@ -9,7 +9,6 @@ import torch
 
 import composer
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
-from composer.components.mlx.gemma4 import MlxGemma4
 from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
@@ -18,7 +17,7 @@ from tests.formats.making import refusal
 from tests.models.backends import BACKENDS, family
 from tests.reference import crispasr
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
-from tests.reference.gemma4_gguf import load, spec
+from tests.reference.gemma4_gguf import KINDS, load
 from tests.reference.qwen3_asr import make_clip
 from tests.streams import outputs
 
@@ -51,9 +50,10 @@ def expected(theirs, **more):
     return theirs.model(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids), **more)
 
 
-def test_logits_and_greedy_ids_are_those_of_transformers(written):
+@pytest.mark.parametrize("backend", KINDS)
+def test_logits_and_greedy_ids_are_those_of_transformers(written, backend):
     file, theirs = written
-    lm = load(file)
+    lm = load(file, backend)
     found, want = lm.logits(*prompt(lm)), expected(theirs).logits[0].numpy()
     assert np.abs(found - want).max() <= 1e-4 * np.abs(want).max()
     ids = torch.tensor(IDS)[None]
@@ -123,14 +123,6 @@ def test_it_refuses(change, theirs, tmp_path):
     assert REFUSED[change] in refusal(read(theirs, tmp_path, change))
 
 
-def test_mlx_names_the_component_that_reads_it(theirs, tmp_path):
-    file = tmp_path / "gemma4.gguf"
-    crispasr.write(theirs, file)
-    theirs.tokenizer.save(str(tmp_path / "tokenizer.json"))
-    found = refusal(lambda: MlxGemma4.facts(spec(file, MlxGemma4), Headers()))
-    assert "W256 mlx.gemma4 does not read GGUF files\n    hint: use onnx.gemma4" in found
-
-
 class SpeechFirst(Gemma4Audio):
     """The model, asked in CrispASR's order: the speech, then what is wanted."""
 
@@ -174,12 +166,14 @@ def test_rows_of_the_tower_are_those_of_transformers(backend, speech):
     assert np.abs(rows - want).max() <= 1e-4
 
 
-def test_the_shipped_bundle_transcribes_as_transformers_does(speech):
+@pytest.mark.parametrize("backend", KINDS)
+def test_the_shipped_bundle_transcribes_as_transformers_does(speech, backend):
     theirs, sources = speech
     clip = make_clip(1.5)
     audio = composer.read_audio((clip, 16_000))
     want = theirs.dump(clip, audio).stages
-    with composer.load("gemma-4-e2b-gguf", variant="q8_0", sources=sources) as bundle:
+    choice = {"variant": "q8_0", "sources": sources, "backends": {"*": backend}}
+    with composer.load("gemma-4-e2b-gguf", **choice) as bundle:
         options = {"answer": {"max_tokens": TOKENS}}
         given = {"audio": audio, "instruction": INSTRUCTION, "options": options}
         taps = bundle.run(task="transcribe", taps=True, **given).taps

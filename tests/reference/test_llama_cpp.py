@@ -10,13 +10,14 @@ from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.mlx.gemma4 import MlxGemma4
 from composer.components.onnx.gemma4 import OnnxGemma4
 from composer.core.location import Location
+from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
 from tests.components.checkpoint_files import write_tokenizer
 from tests.components.gemma4_models import ROWS, config_of, torch_model
 from tests.formats.making import refusal
 from tests.models.decoders import away
 from tests.reference import llama_cpp
-from tests.reference.gemma4_gguf import load, spec
+from tests.reference.gemma4_gguf import KINDS, facts, load, spec
 from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,7 +46,7 @@ def mixed(name):
     return "bf16" if "per_layer_model_proj" in name else "q4_k"
 
 
-KINDS = {
+TYPES = {
     "q8_0": lambda name: "q8_0",
     "q4_k_m": mixed,
     "f16": lambda name: "f16",
@@ -65,7 +66,7 @@ def written(kind, stored, folder, change=None):
     """Return a file and the model of transformers with the weights that it stands for."""
     model, config = built(kind)
     file = folder / "gemma-4.gguf"
-    meant = llama_cpp.write_text(model.state_dict(), config, file, KINDS[stored], change)
+    meant = llama_cpp.write_text(model.state_dict(), config, file, TYPES[stored], change)
     if change is None:
         missing, unexpected = model.load_state_dict(meant, strict=False)
         assert (missing, unexpected) == (["lm_head.weight"], [])
@@ -92,9 +93,15 @@ def greedy(model):
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
-def pair(request, tmp_path_factory):
+def theirs(request, tmp_path_factory):
     file, model = written(*request.param, tmp_path_factory.mktemp("llama_cpp"))
-    return load(file), model, expected(model), greedy(model)
+    return file, model, expected(model), greedy(model)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request, theirs):
+    file, *known = theirs
+    return load(file, request.param), *known
 
 
 def test_every_stage_and_greedy_ids_are_those_of_transformers_in_any_chunks(pair, monkeypatch):
@@ -106,18 +113,19 @@ def test_every_stage_and_greedy_ids_are_those_of_transformers_in_any_chunks(pair
             rows = model.model.get_per_layer_inputs(tokens).numpy()
             assert away(lm.per_layer(IDS), rows) < 1e-6
     assert len(set(ids)) > 4
-    for chunk in (1, 7, 64, 512):
+    for chunk in (1, 7, 64, 512) if isinstance(lm, OnnxGemma4) else (7, 512):
         monkeypatch.setattr(lm.decoder, "chunk", chunk)
         assert away(lm.logits(*prompt(lm)), want) < CLOSE, chunk
         found = outputs(lm.generate(*prompt(lm), max_tokens=COUNT, stop=()))[1]["ids"]
         assert found.tolist() == ids, chunk
 
 
-def test_types_with_a_kernel_stay_packed(tmp_path):
+@pytest.mark.parametrize("backend", KINDS)
+def test_types_with_a_kernel_stay_packed(backend, tmp_path):
     file, _ = written("e2b", "q8_0", tmp_path)
-    assert OnnxGemma4.facts(spec(file), Headers()).casts == ()
+    assert facts(file, backend).casts == ()
     file, _ = written("e4b", "q4_k_m", tmp_path)
-    assert [cast.partition(":")[0] for cast in OnnxGemma4.facts(spec(file), Headers()).casts] == [
+    assert [cast.partition(":")[0] for cast in facts(file, backend).casts] == [
         "bf16 -> f32, exactly, in 1 modules",
         "q6_k -> f32, exactly, in 3 modules",
     ]
@@ -321,11 +329,32 @@ def test_experts_are_not_computed_on_onnx_runtime(tmp_path):
     assert found == (
         "repo/model.gguf: W254 composer has no network of its own for Gemma-4 with experts\n"
         "    num_experts 8 comes from it\n"
-        "    hint: give the checkpoint in safetensors to mlx.gemma4, which takes it"
+        "    hint: use mlx.gemma4, which takes it"
     )
 
 
-def test_mlx_names_the_component_that_reads_it(tmp_path):
+def test_experts_are_computed_on_mlx(tmp_path):
+    """Both halves of an expert's joined rows, packed in 5 bits, are those of transformers."""
+    file, model = written("26b", "others", tmp_path)
+    lm = load(file, "mlx")
+    assert away(lm.logits(lm.embed(IDS)), expected(model)) < CLOSE
+    assert (
+        outputs(lm.generate(lm.embed(IDS), max_tokens=8, stop=()))[1]["ids"].tolist()
+        == (greedy(model)[:8])
+    )
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_per_layer_table_in_memory_gives_the_numbers_of_one_in_its_file(dtype, tmp_path):
+    file, _ = written("e4b", "q4_k_m", tmp_path)
+    rows = load(file, "mlx", dtype).per_layer(IDS)
+    loaded = load(file, "mlx", dtype, tables="loaded").per_layer(IDS)
+    np.testing.assert_array_equal(loaded, rows)
+
+
+def test_a_recipe_is_refused_on_mlx_too(tmp_path):
     file, _ = written("e4b", "q8_0", tmp_path)
-    found = refusal(lambda: MlxGemma4.facts(spec(file, MlxGemma4), Headers()))
-    assert "W256 mlx.gemma4 does not read GGUF files\n    hint: use onnx.gemma4" in found
+    recipe = spec(file, MlxGemma4, QuantizationRecipe(bits=4))
+    assert "W246 a GGUF file is packed as it was written" in refusal(
+        lambda: MlxGemma4.facts(recipe, Headers())
+    )

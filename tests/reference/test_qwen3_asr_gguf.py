@@ -49,12 +49,13 @@ def test_rows_are_those_of_transformers(written, backend):
     np.testing.assert_allclose(rows, want.rows, atol=1e-4)
 
 
-def test_a_folder_transcribes_as_transformers_does(written):
+@pytest.mark.parametrize("backend", ["mlx", "onnx"])
+def test_a_folder_transcribes_as_transformers_does(written, backend):
     folder, theirs = written
     assert find_bundle(folder).path.stem == "qwen3-asr-gguf"
     clip = make_clip(3.375)
     want = theirs.stages(clip)
-    with composer.load(folder) as bundle:
+    with composer.load(folder, backends={"*": backend}) as bundle:
         options = {"answer": {"max_tokens": TOKENS}}
         taps = bundle.run(audio=(clip, RATE), taps=True, options=options).taps
     assert taps["asked.ids"].tolist() == want.ids.tolist()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from composer.core.errors import Place, Problem
-from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.quantization import Scheme
 
 from ..ggml_blocks import block_scheme
@@ -41,13 +40,10 @@ def unsupported_experts_problem(decoder: Gemma4Checkpoint) -> Problem:
     """Refuse a decoder with experts, which composer has no blocks for."""
     assert decoder.settings.experts
     count, _ = decoder.settings.experts
-    hint = f"use {MLX}, which takes it"
-    if decoder.checkpoint.location.inside.endswith(GGUF):
-        hint = f"give the checkpoint in safetensors to {MLX}, which takes it"
     return Problem(
         "W254",
         "composer has no network of its own for Gemma-4 with experts",
         Place(str(decoder.checkpoint.file)),
         (f"{count.label} comes from it",),
-        hint=hint,
+        hint=f"use {MLX}, which takes it",
     )

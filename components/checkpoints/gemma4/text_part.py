@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..gguf.stored_forms import HalfOfJoined, tensor_values
 from ..head_copy import HEAD
 from ..rope import DERIVED
 
@@ -63,14 +64,12 @@ def _split(tensor: Tensor) -> Iterator[Tensor]:
         yield replace(tensor, name=f"{base}switch_glu.down_proj.weight")
     elif name.endswith(".experts.gate_up_proj") and len(tensor.shape) == 3:
         count, both, wide = tensor.shape
-        base, half = name.removesuffix("gate_up_proj"), tensor.nbytes // 2
+        base = name.removesuffix("gate_up_proj")
+        values = tensor_values(tensor)
+        values |= {"shape": (count, both // 2, wide), "nbytes": tensor.nbytes // 2}
         for part in ("gate", "up"):
-            yield replace(
-                tensor,
-                name=f"{base}switch_glu.{part}_proj.weight",
-                shape=(count, both // 2, wide),
-                nbytes=half,
-            )
+            values["name"] = f"{base}switch_glu.{part}_proj.weight"
+            yield HalfOfJoined(**values, second=part == "up")
     else:
         yield tensor
 

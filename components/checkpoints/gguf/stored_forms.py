@@ -25,6 +25,13 @@ class InterleavedRotaryRows(Tensor):
 
 
 @dataclass(frozen=True, slots=True)
+class HalfOfJoined(Tensor):
+    """One half of the rows of each expert, whose gate and up projections are stored as one."""
+
+    second: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StoredForm(Tensor):
     """A tensor whose numbers are those of the checkpoint once they are restored."""
 

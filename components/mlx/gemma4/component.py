@@ -36,7 +36,7 @@ from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
 from .model import INSIDE, check_expert_dtype, load_model
 from .pictures import PictureDecoder
-from .table import PerLayerEmbeddingTable
+from .table import BlockTable, PerLayerEmbeddingTable, open_table
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -86,24 +86,15 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         require_equal_head(decoder.checkpoint)
         with mx.stream(device):
             model = load_model(decoder, spec.dtype, recipe)
-            table = None
-            if decoder.table:
-                table = PerLayerEmbeddingTable(
-                    decoder.table,
-                    decoder.checkpoint.schemes.get(TABLE),
-                    len(decoder.settings.layers),
-                    decoder.settings.per_layer.value,
-                    facts.dtype,
-                    loaded=placement.get("tables") == "loaded",
-                    rounded=(recipe or {}).get(TABLE),
-                )
+            is_loaded = placement.get("tables") == "loaded"
+            table = open_table(decoder, (recipe or {}).get(TABLE), facts.dtype, is_loaded)
         room = placement.get("cache_gb")
         return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype, room)
 
     def __init__(
         self,
         model: Any,
-        table: PerLayerEmbeddingTable | None,
+        table: PerLayerEmbeddingTable | BlockTable | None,
         decoder: Gemma4Checkpoint,
         tokenizer: RawTokenizer,
         device: Any,

@@ -10,8 +10,11 @@ from composer.formats.quantization import Scheme
 
 from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint
 from ...checkpoints.gemma4.text_part import HEADS
+from ...checkpoints.ggml_affine import affine_schemes
+from ...checkpoints.gguf.precision import COMPUTED, is_gguf
 from ...checkpoints.head_copy import HEAD
 from .. import loader
+from ..gguf_weights import read_weights
 from ..mlx_lm_package import model_module
 
 INSIDE = "model."
@@ -26,6 +29,14 @@ def load_model(
     model.model.embed_scale = 1.0
     model.model.embed_tokens_per_layer = None
     model.model._get_per_layer_inputs = _refuse_lookup
+    if is_gguf(decoder.checkpoint.location):
+        read = read_weights(decoder.loaded, precision or COMPUTED)
+        blocks = affine_schemes(decoder.loaded)
+        return loader.load_weights_into(
+            model,
+            {_path(name): array for name, array in read.items()},
+            {_path(name): scheme for name, scheme in blocks.items()},
+        )
     schemes = recipe or decoder.checkpoint.schemes
     return loader.load_weights_into(
         model,

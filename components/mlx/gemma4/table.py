@@ -10,7 +10,10 @@ import numpy as np
 
 from composer.formats.quantization import Scheme
 
+from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint
+from ...checkpoints.gguf.precision import is_gguf
 from ...checkpoints.packing import PARTS
+from ...checkpoints.row_reader import RowReader
 from ...checkpoints.watched_file import WatchedFile
 from ..dtypes import mlx_dtype as to_dtype
 from ..loader import quantize_arguments
@@ -97,6 +100,57 @@ class PerLayerEmbeddingTable:
                 dtype=kind,
             )
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
+
+
+class BlockTable:
+    """The per-layer table of a GGUF file, whose rows are dequantized as they are read.
+
+    A loaded one has its blocks in memory. A file that changes is refused.
+    """
+
+    def __init__(
+        self, tensor: Tensor, layers: int, width: int, dtype: str, loaded: bool = False
+    ) -> None:
+        self.tensor = tensor
+        self.shape = (layers, width)
+        self.dtype = dtype
+        self.reader = RowReader()
+        self.blocks = self.reader.raw(tensor, 0, tensor.shape[0] if loaded else 1)
+        self.loaded = loaded
+
+    def rows(self, ids: Any) -> Any:
+        """Return the rows of ids [T] as [T, layers, width]."""
+        import mlx.core as mx
+
+        chosen = np.array(ids)
+        values = self.reader.values(self.tensor, self._stored(chosen))
+        rows = mx.array(values).astype(to_dtype(self.dtype))
+        return (rows * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
+
+    def _stored(self, ids: np.ndarray) -> np.ndarray:
+        """Return the bytes of rows."""
+        if self.loaded:
+            return np.take(self.blocks, ids, axis=0)
+        for file in self.reader.files.values():
+            file.require_unchanged()
+        found = np.empty((len(ids), self.blocks.shape[1]), np.uint8)
+        for row, token in zip(found, ids.tolist(), strict=True):
+            row[:] = self.reader.raw(self.tensor, token, token + 1)[0]
+        return found
+
+
+def open_table(
+    decoder: Gemma4Checkpoint, rounded: Scheme | None, dtype: str, loaded: bool
+) -> PerLayerEmbeddingTable | BlockTable | None:
+    """Return a decoder's per-layer table, None where it has none."""
+    tensors, checkpoint = decoder.table, decoder.checkpoint
+    layers, width = len(decoder.settings.layers), decoder.settings.per_layer.value
+    if not tensors:
+        return None
+    if is_gguf(checkpoint.location):
+        return BlockTable(tensors["weight"], layers, width, dtype, loaded)
+    scheme = checkpoint.schemes.get(TABLE)
+    return PerLayerEmbeddingTable(tensors, scheme, layers, width, dtype, loaded, rounded)
 
 
 def _map_rows(tensor: Tensor) -> np.ndarray:

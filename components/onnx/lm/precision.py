@@ -9,7 +9,8 @@ from pydantic import Field
 
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import Problem
-from composer.formats.gguf import SUFFIX as GGUF
+
+from ...checkpoints.gguf.precision import recipe_problem
 
 
 class ActivationPrecision(ComponentConfig):
@@ -36,6 +37,5 @@ def unsupported_precision(spec: Spec, kind: str, other: str) -> Iterator[Problem
             hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
             f"precision out, or use {other}",
         )
-    if spec.recipe is not None and spec.weights and spec.weights.inside.endswith(GGUF):
-        hint = "leave precision out, or give the weights as safetensors"
-        yield Problem("W246", "a GGUF file is packed as it was written", hint=hint)
+    if problem := recipe_problem(spec):
+        yield problem
