@@ -88,6 +88,6 @@ def loaded_form(
 
 
 def refuse_recipe(spec: Spec) -> None:
-    """Raise ComposerError for a recipe that would pack a GGUF file anew."""
+    """Raise ComposerError for a recipe, which would pack a GGUF file again."""
     if problem := recipe_problem(spec):
         raise ComposerError(problem)

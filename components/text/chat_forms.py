@@ -8,8 +8,8 @@ from typing import Literal
 
 CHECKPOINT = "checkpoint"
 FormName = Literal[
-    "checkpoint", "chatml", "qwen2", "qwen2_5", "smollm2", "qwen3", "llama3", "gemma2", "gemma3",
-    "gemma4", "mistral", "mistral_spaced", "zephyr", "phi3",
+    "checkpoint", "chatml", "qwen2", "qwen2_5", "smollm2", "qwen3", "llama3", "llama3_2", "gemma2",
+    "gemma3", "gemma4", "mistral", "mistral_spaced", "zephyr", "phi3",
 ]  # fmt: skip
 
 
@@ -91,8 +91,21 @@ FORMS: Mapping[str, ChatFormat] = {
         trimmed=("text", "system"),
         digests=("fd38ee61a0fe0c7fde331e9c7b355ea3", "b50f7a8e5c7a3be66f860d1fba9c2660"),
     ),
+    "llama3_2": ChatFormat(  # the day is the one that the template has where it is given none
+        first=f"<|begin_of_text|>{_HEADER.format('system')}Cutting Knowledge Date: December 2023\n"
+        f"Today Date: {{date}}\n\n{{system}}<|eot_id|>{_LLAMA}",
+        next=f"<|eot_id|>{_LLAMA}",
+        bos="<|begin_of_text|>",
+        defaults={"date": "26 Jul 2024", "system": ""},
+        trimmed=("text", "system"),
+        digests=("f99eaacb96a4c149a7e09f3497f6747b",),
+    ),
     "gemma2": _gemma("", digests=("cf0ae669127128c462e501423ab4fe1a",)),
-    "gemma3": _gemma("{before}", optional={"before": "{system}\n\n"}),
+    "gemma3": _gemma(
+        "{before}",
+        optional={"before": "{system}\n\n"},
+        digests=("fa5ac1a2d43e77f7b712c0de180dc5ae",),
+    ),
     "gemma4": ChatFormat(
         first="<bos>{before}<|turn>user\n{text}<turn|>\n<|turn>model\n",
         next="<turn|>\n<|turn>user\n{text}<turn|>\n<|turn>model\n",

@@ -90,6 +90,15 @@ RESTATED = {
     "{{ '<|im_start|>' + message['role'] + '\n' + words + '<|im_end|>\n' }}{% endfor %}" + PROMPT
     + "{{ '<|im_start|>assistant\n' }}{% if enable_thinking is defined and not enable_thinking %}"
     "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}",
+    "llama3_2": "{{ bos_token }}{% set ns = namespace(system='') %}" + LOOP
+    + "{% if message['role'] == 'system' %}{% set ns.system = message['content'] | trim %}"
+    "{% endif %}{% endfor %}{{ '<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge "
+    "Date: December 2023\nToday Date: ' + (date_string | default('26 Jul 2024')) + '\n\n' "
+    "+ ns.system + '<|eot_id|>' }}" + LOOP + "{% if message['role'] != 'system' %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{{ message['content'] | trim + '<|eot_id|>' }}"
+    "{% endif %}{% endfor %}" + PROMPT
+    + "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
     "gemma3": "{{ bos_token }}{% set ns = namespace(before='') %}" + LOOP
     + "{% if message['role'] == 'system' %}{% set ns.before = message['content'] + '\n\n' %}"
     "{% else %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user')"

@@ -98,7 +98,7 @@ def test_blocks_that_are_packed_otherwise_give_other_numbers(wrong, tmp_path, mo
 
 
 def test_what_is_packed_and_what_is_widened_is_told(tmp_path):
-    """Beside `precision` that is float32; no block is packed anew."""
+    """Beside `precision` that is float32; blocks stay as they were written."""
     file, _ = written("qwen3", "q4_k_m", tmp_path)
     facts = MlxLanguageModel.facts(spec(file), Headers())
     forms = {(group.form, group.packed) for group in facts.weights}

@@ -20,7 +20,7 @@ def is_gguf(weights: Location | None) -> bool:
 
 
 def recipe_problem(spec: Spec) -> Problem | None:
-    """Refuse to pack a GGUF file anew."""
+    """Refuse to pack a GGUF file again."""
     if spec.recipe is None or not is_gguf(spec.weights):
         return None
     hint = "leave precision out, or give the weights as safetensors"
