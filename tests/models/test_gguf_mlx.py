@@ -77,7 +77,7 @@ def test_mlx_dequantizes_packed_blocks_to_ggufs_numbers_in_every_bit(dtype):
     np.testing.assert_array_equal(found, expected)
 
 
-def codes_in_pairs_apart(raw, dtype, bits):
+def codes_in_the_order_of_ggml(raw, dtype, bits):
     """Take nibbles as ggml has them: the first half of a block before the second."""
     weight, *rest = pack_blocks(raw, dtype, bits)
     codes = weight.view(np.uint8).reshape(-1, 16)
@@ -90,14 +90,14 @@ def no_smallest_number(raw, dtype, bits):
     return weight, scales, np.zeros_like(biases)
 
 
-@pytest.mark.parametrize("wrong", [codes_in_pairs_apart, no_smallest_number])
+@pytest.mark.parametrize("wrong", [codes_in_the_order_of_ggml, no_smallest_number])
 def test_blocks_that_are_packed_otherwise_give_other_numbers(wrong, tmp_path, monkeypatch):
     file, model = written("llama", "q4_k_m", tmp_path)
     monkeypatch.setattr(ggml_affine, "pack_blocks", wrong)
     assert away(logits(load(file)), theirs(model, IDS)) > 100 * CLOSE
 
 
-def test_what_is_packed_and_what_is_widened_is_told(tmp_path):
+def test_what_is_packed_and_what_is_widened_is_reported(tmp_path):
     """Beside `precision` that is float32; blocks stay as they were written."""
     file, _ = written("qwen3", "q4_k_m", tmp_path)
     facts = MlxLanguageModel.facts(spec(file), Headers())
