@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats import Headers
 
-ROPE_FACTORS = "rope_freqs.weight"
+EMBEDDINGS, ROPE_FACTORS = "token_embd.weight", "rope_freqs.weight"
 BIASED = {"attention_bias": ".attn_output.bias", "mlp_bias": ".ffn_down.bias"}
 
 
@@ -48,6 +48,9 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     if ROPE_FACTORS in tensors:
         divisors = _small(file, headers, tensors.pop(ROPE_FACTORS))
     config = _config(file, found.metadata, architecture, divisors)
+    table = tensors.get(EMBEDDINGS)
+    if table is not None and table.shape:
+        config.setdefault("vocab_size", table.shape[0])
     if architecture == "llama":
         for key, ending in BIASED.items():
             config[key] = any(name.endswith(ending) for name in tensors)
