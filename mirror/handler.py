@@ -57,7 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
                 case ["store", self.mirror.secret, "upload", oid]:
                     answer = upload.store(self.mirror, oid, body)
                 case _:
-                    answer = upload.post(self.mirror, parts, body, self._require_write_access)
+                    with self.mirror.writing:
+                        answer = upload.post(self.mirror, parts, body, self._require_write_access)
         except Refused as refused:
             answer = refused.answer
         self._send(answer)

@@ -45,6 +45,7 @@ class State:
         self.faults: dict[str, Fault | list[Fault]] = {}
         self.requests: list[Request] = []
         self.uploads: dict[str, bytes] = {}
+        self.writing = threading.Lock()
         self.secret = secrets.token_hex(8)
         self._used: dict[int, int] = {}
         self._lock = threading.Lock()

@@ -62,12 +62,16 @@ def store(mirror: State, oid: str, data: bytes) -> Answer:
 
 
 def commit(mirror: State, name: str, revision: str, lines: list[Any]) -> Answer:
-    """Apply a commit to a branch."""
+    """Apply a commit to a branch, unless that is no longer at the parent that it names."""
     repository = mirror.repositories[name]
     files: dict[str, Content] = dict(repository.files(revision))
     for line in lines:
         value = line["value"]
         match line["key"]:
+            case "header":
+                parent = value.get("parentCommit")
+                if parent not in (None, repository.commit(revision)):
+                    raise Refused(412, "", "A commit has happened since. Please refresh and retry.")
             case "file":
                 files[value["path"]] = File(base64.b64decode(value["content"]))
             case "lfsFile":

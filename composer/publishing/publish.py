@@ -28,6 +28,9 @@ from composer.sources.resolve import ResolvedBundle
 
 CARD = "README.md"
 BESIDE = "tokenizer_config.json"  # read by other runtimes, with a tokenizer.json
+MOVED = (409, 412)  # the answers of the Hub where a branch is no longer at the stated commit
+ANEW = "look at what is there now, then publish again"
+LOG_IN = "log in with a token that may write (hf auth login), and use a name that is yours"
 TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "*.md")
 
 
@@ -171,7 +174,10 @@ def write_generated(publication: Publication, targets: Mapping[str, OutputFile])
 
 
 def upload(publication: Publication, private: bool) -> str:
-    """Upload everything in one commit and return its address; raise S469 where that is refused."""
+    """Upload everything in one commit and return its address; raise S469 where that is refused.
+
+    So it is where another commit came to the branch meanwhile: nothing of that is replaced.
+    """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -185,9 +191,14 @@ def upload(publication: Publication, private: bool) -> str:
     api = HfApi(endpoint=settings.endpoint())
     try:
         api.create_repo(repo, private=private, exist_ok=True)
-        done = api.create_commit(repo, adds, commit_message="Publish the bundle")
+        head = api.model_info(repo).sha
+        done = api.create_commit(
+            repo, adds, commit_message="Publish the bundle", parent_commit=head
+        )
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", 0)
+        if status in MOVED:
+            _refused(repo, "another commit came in between", ANEW)
         if status >= 500:
             raise_network_error(
                 "S495", f"the Hub fails with status {status}", hint="try again later"
@@ -205,8 +216,7 @@ def upload(publication: Publication, private: bool) -> str:
     return str(getattr(done, "commit_url", "") or f"{settings.endpoint()}/{repo}")
 
 
-def _refused(repo: str, why: str) -> NoReturn:
-    hint = "log in with a token that may write (hf auth login), and use a name that is yours"
+def _refused(repo: str, why: str, hint: str = LOG_IN) -> NoReturn:
     raise ComposerError(Problem("S469", f"the Hub refuses to take {repo}: {why}", hint=hint))
 
 

@@ -6,6 +6,7 @@ served by the test hub to a reader.
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,7 +63,11 @@ def uploads(monkeypatch):
         def create_repo(self, repo, *, private, exist_ok):
             given["repo"] = (repo, private, exist_ok)
 
-        def create_commit(self, repo, operations, *, commit_message):
+        def model_info(self, repo):
+            return SimpleNamespace(sha="a" * 40)
+
+        def create_commit(self, repo, operations, *, commit_message, parent_commit):
+            assert parent_commit == "a" * 40
             given["files"] = {
                 each.path_in_repo: each.path_or_fileobj
                 if isinstance(each.path_or_fileobj, bytes)
@@ -294,6 +299,49 @@ def test_a_repository_that_exists_takes_the_next_version(bundle, cli, hub, hub_h
     assert "uploaded, " in out
     assert mirror.repositories["ann/tiny"].commit() != first
     assert mirror.repositories["ann/tiny"].files()["LICENSE"]
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+def test_of_two_that_publish_at_once_one_is_refused(bundle, hub, hub_home, tmp_path, monkeypatch):
+    """Both have seen the same commit: what the first one uploads is not mixed with the second's."""
+    import huggingface_hub
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    mirror = hub({}, tokens={"good": ["ann/tiny"]})
+    monkeypatch.setenv("HF_TOKEN", "good")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", mirror.url)
+    both = threading.Barrier(2)
+    model_info = huggingface_hub.HfApi.model_info
+
+    def seen_by_both(*arguments):
+        found = model_info(*arguments)
+        both.wait(60)
+        return found
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", seen_by_both)
+    other = shutil.copytree(bundle, tmp_path / "other")
+    (other / "LICENSE").write_text("terms")
+    refused = {}
+
+    def publish(folder):
+        try:
+            composer.publish(folder, "ann/tiny")
+        except composer.ComposerError as error:
+            refused[folder] = str(error)
+
+    threads = [threading.Thread(target=publish, args=(each,)) for each in (bundle, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (lost,) = refused
+    assert refused[lost].startswith(
+        "S469 the Hub refuses to take ann/tiny: another commit came in between\n"
+        "    hint: look at what is there now, then publish again"
+    )
+    assert len(mirror.repositories["ann/tiny"].commits) == 2  # the empty one, and the winner's
+    assert ("LICENSE" in mirror.repositories["ann/tiny"].files()) == (lost == bundle)
+    assert not (lost / "bundle.lock").exists()
 
 
 @pytest.mark.parametrize("error", [KeyError("url"), ValueError("no JSON"), TypeError("a list")])
