@@ -21,8 +21,9 @@ refused: `ffmpeg -i INPUT -ar 16000 a.wav`.
 
 Also read to their ends, each compared with ffmpeg's decoding in `tests/test_audio_whole.py`: MP3 of
 variable bit rate with or without a Xing header, joined MP3 and FLAC files, chained Ogg, a WAV whose
-32-bit size wrapped or was never written. A recording that was cut short is refused (S483, S489), or
-read as far as it goes by `--partial`.
+32-bit size wrapped or was never written, and a CAF or WebM of a live recording, which has no sizes
+(`tests/formats/test_pyav.py`). A recording that was cut short is refused (S483, S489), or read as
+far as it goes by `--partial`. A file that another kind of file follows is refused with the place.
 
 MP4 (m4a, mov, 3gp), WebM and Matroska, ASF (wma), AMR, AAC and CAF are decoded by
 [PyAV](https://pypi.org/project/av), an extra: `pip install 'bundle-composer[av]'`. Without it they

@@ -231,6 +231,43 @@ def test_joined_wav_is_read_to_the_last(first, second):
     assert "part 2 has 1 channels at 8000 Hz" in refusal(other).message
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+@pytest.mark.parametrize("form", ["PCM_U8", "PCM_16"])
+def test_a_streamed_wav_ends_where_another_file_begins(size, form):
+    """Neither states where: the other's header is no sound."""
+    tone = TONE[:29_999]
+    one = with_data_size(encoded(tone, subtype=form), size)
+    one = one[: one.index(b"data") + 8 + len(tone) * (1 if form == "PCM_U8" else 2)]
+    alone, two = read_audio(one).samples, encoded(subtype=form)
+    expected = np.concatenate([alone, read_audio(two).samples])
+    assert np.array_equal(read_audio(one + two).samples, expected)
+    assert len(read_audio(one + one).samples) == 2 * len(alone)
+    for other in ("AIFF", "FLAC", "OGG"):
+        data = one + encoded(container=other)
+        assert refusal(data).message == (
+            f"the WAV file is joined of several: from byte {len(one)} of {len(data)} on it is "
+            + other.replace("OGG", "Ogg")
+        )
+        assert np.array_equal(read_audio(data, partial=True).samples, alone)
+
+
+def test_a_streamed_aiff_ends_where_another_file_begins():
+    one = encoded(container="AIFF")
+    at = one.index(b"SSND") + 4
+    one = one[:at] + b"\xff" * 4 + one[at + 4 :]
+    data = one + encoded()
+    assert refusal(data).message.endswith(f"from byte {len(one)} of {len(data)} on it is WAV")
+
+
+def test_noise_is_no_file_that_follows():
+    """Marks that samples have by chance, without what belongs to them."""
+    noise = np.random.default_rng(0).integers(-(2**15), 2**15, 40_000).astype("<i2")
+    for place, mark in enumerate((b"RIFF", b"OggS", b"fLaC", b"ID3\4", b"caff", b"FORM", b"#!AM")):
+        noise[500 * place : 500 * place + 2] = np.frombuffer(mark, "<i2")
+    data = with_data_size(encoded(noise.astype("f4") / 2**15), 0)
+    assert read_audio(data).frames == 40_000
+
+
 def test_a_second_chunk_of_samples_is_read_too():
     data = encoded()
     at = data.index(b"data") + 8

@@ -150,6 +150,94 @@ def test_the_sound_of_a_film(tmp_path):
     assert read_audio(path).seconds == pytest.approx(1.0, abs=0.05)
 
 
+def live(data):
+    """Return a CAF as a recorder leaves it that wrote no size of its sound."""
+    at = data.index(b"data") + 4
+    return data[:at] + b"\xff" * 8 + data[at + 8 :]
+
+
+def test_a_live_recording_in_caf_is_read_to_its_end(file, tmp_path):
+    data = live(file("pcm.caf").read_bytes())
+    audio = read_audio(data)
+    assert audio.notes == ()
+    np.testing.assert_array_equal(audio.samples, decoded(file("pcm.caf"))[:, 0])
+    cut = "the CAF file is truncated: its last packet is cut off"
+    assert refused(data[:-101]) == ("S483", cut)
+    np.testing.assert_array_equal(
+        read_audio(data[:-101], partial=True).samples, audio.samples[:-51]
+    )
+    command = ["ffmpeg", "-v", "error", "-i", str(file("pcm.caf")), "-c:a", "alac"]
+    subprocess.run([*command, str(tmp_path / "a.caf")], check=True)
+    sizes = "the CAF file is truncated: it has no table of its packets ('pakt')"
+    assert refused(live((tmp_path / "a.caf").read_bytes())) == ("S483", sizes)
+
+
+def test_joined_aac_is_read_to_its_end_or_refused_for_what_it_is(file, tmp_path):
+    one = file("aac.aac").read_bytes()
+    two = file("aac.aac", 2).read_bytes()
+    twice = read_audio(one + one)
+    (tmp_path / "twice.aac").write_bytes(one + one)
+    np.testing.assert_allclose(twice.samples, decoded(tmp_path / "twice.aac")[:, 0], atol=1e-4)
+    assert refused(one + two) == (
+        "S489",
+        "the ADTS file is joined of several: part 2 has 2 channels at 16000 Hz, and those before "
+        "it 1 at 16000 Hz",
+    )
+
+
+@pytest.fixture(scope="module")
+def live_webm(file):
+    """Return WebM as a browser records it: no sizes but those of its blocks."""
+    command = ["ffmpeg", "-v", "error", "-i", str(file("opus.webm")), "-c", "copy", "-live", "1"]
+    return subprocess.run([*command, "-f", "webm", "-"], capture_output=True, check=True).stdout
+
+
+def test_a_live_webm_that_is_cut_within_a_block_is_truncated(file, live_webm):
+    np.testing.assert_array_equal(
+        read_audio(live_webm).samples, read_audio(file("opus.webm")).samples
+    )
+    for left_out in (1, 7, 100, 1000, len(live_webm) // 2):
+        code, message = refused(live_webm[:-left_out])
+        assert code == "S483"
+        assert message.startswith("the Matroska file is truncated: its ")
+        part = read_audio(live_webm[:-left_out], partial=True)
+        assert part.notes
+    assert 1.4 < part.seconds < 2
+
+
+@pytest.mark.parametrize("first", ["live", "whole"])
+def test_a_webm_that_another_follows_is_refused_with_the_place(file, live_webm, first):
+    whole = file("opus.webm").read_bytes()
+    one = live_webm if first == "live" else whole
+    assert refused(one + whole) == (
+        "S489",
+        f"the Matroska file is joined of several: from byte {len(one)} of {len(one + whole)} on "
+        "it is Matroska",
+    )
+    part = read_audio(one + whole, partial=True)
+    np.testing.assert_array_equal(part.samples, read_audio(whole).samples)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0x7F, 0xFF])
+def test_damage_of_a_live_webm_ends_in_an_answer_or_a_refusal(live_webm, value):
+    found = set()
+    for place in (5, 40, 120, 300, 1200):
+        data = bytearray(live_webm)
+        data[place : place + 3] = bytes([value] * 3)
+        try:
+            read_audio(bytes(data))
+        except ComposerError as error:
+            found.add(error.problems[0].code)
+    assert found <= {"S481", "S482", "S483", "S489"}
+
+
+def test_a_codec_that_is_not_known_is_named(live_webm):
+    assert refused(live_webm.replace(b"A_OPUS", b"A_OPUZ")) == (
+        "S481",
+        "the Matroska file holds a codec that FFmpeg does not know, which is not read",
+    )
+
+
 def test_amr(tmp_path):
     """Frames of silence, by the standard's numbers: 20 ms each."""
     frame = bytes([0x3C]) + bytes.fromhex("0816be960801e000f03c") + bytes(21)

@@ -42,6 +42,8 @@ def find_aiff_parts(file: BinaryIO, size: int) -> PartsAndFault:
             found = find_data_chunk(file, size, "big", start, length)
         elif found and (joined := joined_fault("AIFF", file, start - 8, size)):
             break
+    if found and found.streamed:
+        joined = joined_fault("AIFF", file, found.after, size)
     file.seek(8)
     compressed = file.read(4) == b"AIFC"
     codec = common[18:22].decode("latin1") if compressed else "NONE"

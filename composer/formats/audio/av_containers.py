@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
 
+from composer.formats.audio.adts import find_adts_parts
+from composer.formats.audio.caf import find_caf_parts
 from composer.formats.audio.container_parts import (
     AudioFault,
     Part,
@@ -15,9 +17,9 @@ from composer.formats.audio.container_parts import (
     unsupported_fault,
 )
 from composer.formats.audio.joined import joined_fault
+from composer.formats.audio.matroska import find_matroska_parts
 from composer.formats.audio.spliced import SplicedFile
 
-SEGMENT = b"\x18\x53\x80\x67"
 FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 AMR_FRAMES = (12, 13, 15, 17, 19, 20, 26, 31, 5)  # bytes after the first, by kind of frame
 AMR_WB_FRAMES = (17, 23, 32, 36, 40, 46, 50, 58, 60, 5)
@@ -56,23 +58,6 @@ def _mp4(file: BinaryIO, size: int) -> AudioFault | None:
     return None if has_index else truncated_fault("MP4", "it has no index of its samples ('moov')")
 
 
-def _matroska(file: BinaryIO, size: int) -> AudioFault | None:
-    """Compare the size of the segment with the file's."""
-    file.seek(0)
-    head = file.read(4096)
-    at = head.find(SEGMENT)
-    if at < 0 or at + 12 > len(head):
-        return truncated_fault("Matroska", "it has no segment")
-    first = head[at + 4]
-    width = 9 - first.bit_length()
-    value = int.from_bytes(head[at + 4 : at + 4 + width], "big") & ((1 << 7 * width) - 1)
-    stop = at + 4 + width + value
-    unknown = value == (1 << 7 * width) - 1  # a live recording
-    if not unknown and stop > size:
-        return truncated_fault("Matroska", f"its segment ends at byte {stop}, the file at {size}")
-    return None
-
-
 def _asf(file: BinaryIO, size: int) -> AudioFault | None:
     """Compare the size that the file properties state with the file's."""
     file.seek(0)
@@ -86,39 +71,6 @@ def _asf(file: BinaryIO, size: int) -> AudioFault | None:
             "ASF", f"its header declares {stated} bytes, but the file has {size}"
         )
     return None
-
-
-def _caf(file: BinaryIO, size: int) -> AudioFault | None:
-    """Compare the size of the sound with the file's."""
-    at, count = 8, 0
-    while at + 12 <= size:
-        if (count := count + 1) > MOST:
-            return _endless("CAF")
-        file.seek(at)
-        head = file.read(12)
-        length = int.from_bytes(head[4:], "big")
-        if head[:4] == b"data":
-            stop = size if length == 2**64 - 1 else at + 12 + length
-            if stop > size:
-                return truncated_fault("CAF", f"its sound ends at byte {stop}, the file at {size}")
-            return None
-        at += 12 + length
-    return truncated_fault("CAF", "it has no audio data")
-
-
-def _adts(file: BinaryIO, size: int) -> AudioFault | None:
-    """Follow the frames to the end of the file."""
-    at = count = 0
-    while at + 7 <= size:
-        if (count := count + 1) > MOST:
-            return _endless("ADTS")
-        file.seek(at)
-        head = file.read(7)
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-        if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or length < 7:
-            return damaged_fault("ADTS", f"there is no frame at byte {at}")
-        at += length
-    return None if at == size else truncated_fault("ADTS", "its last frame is cut off")
 
 
 def _amr(file: BinaryIO, size: int) -> AudioFault | None:
@@ -147,10 +99,12 @@ def _endless(kind: str) -> AudioFault:
 
 CHECKS: dict[str, Callable[[BinaryIO, int], AudioFault | None]] = {
     "MP4": _mp4,
-    "Matroska": _matroska,
     "ASF": _asf,
     "AMR": _amr,
-    "ADTS": _adts,
-    "CAF": _caf,
 }
-PART_FINDERS = {kind: partial(find_av_parts, kind) for kind in CHECKS}
+PART_FINDERS = {
+    **{kind: partial(find_av_parts, kind) for kind in CHECKS},
+    "Matroska": find_matroska_parts,
+    "ADTS": find_adts_parts,
+    "CAF": find_caf_parts,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 from composer.formats.audio.container import container_of, container_of_pyav
@@ -10,6 +11,15 @@ from composer.formats.audio.mpeg_header import parse_frame_header
 from composer.formats.audio.tags import id3_end
 
 _HEAD = 4096
+_START = re.compile(
+    rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]|caff\x00\x01\x00\x00desc|fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02\x00{8}|"
+    rb"\x00\x00\x00.ftyp[ -~]{4}\x00|\x1aE\xdf\xa3[\x01\x80-\xff].{0,7}?\x42[\x82\x86\xf2\xf3\xf7]|"
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|#!AMR(?:-WB)?\x0a|ID3[\x02-\x04]\x00.[\x00-\x7f]{4}[A-Z][A-Z0-9]{2}",
+    re.DOTALL,
+)  # eight bytes and more, which samples do not have by chance
+_LONGEST = 32
+_BLOCK = 1 << 20
+_MOST = 1 << 31  # bytes that are searched, ten seconds: more than six hours at 16 kHz have
 
 
 def joined_fault(kind: str, file: BinaryIO, at: int, size: int) -> AudioFault | None:
@@ -25,3 +35,17 @@ def joined_fault(kind: str, file: BinaryIO, at: int, size: int) -> AudioFault | 
         return None
     how = f"the {kind} file is joined of several: from byte {at} of {size} on it is {found}"
     return AudioFault("S489", how, "split it there, and convert each part")
+
+
+def next_file(file: BinaryIO, at: int, size: int) -> int:
+    """Return where another audio file begins among samples of unknown length, or the end."""
+    before = b""
+    for start in range(at, min(size, at + _MOST), _BLOCK):
+        file.seek(start)
+        data = before + file.read(_BLOCK)
+        for found in _START.finditer(data):
+            place = start - len(before) + found.start()
+            if joined_fault("", file, place, size):
+                return place
+        before = data[-_LONGEST:]
+    return size

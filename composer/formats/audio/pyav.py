@@ -114,7 +114,7 @@ class Sound:
                 raise CannotRead("no audio track")
             track = self._container.streams.audio[0]
             if track.codec_context is None:
-                raise CannotRead(f"the codec {track.name or 'that is not known'}")
+                raise CannotRead("a codec that FFmpeg does not know")
             track.codec_context.options = {"err_detect": "explode"}
             for packet in self._container.demux(track):
                 if packet.is_corrupt:

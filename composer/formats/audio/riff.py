@@ -80,7 +80,7 @@ def find_wav_parts(file: BinaryIO, size: int) -> PartsAndFault:
                     parts.append(part)
                 if fault:
                     return parts, fault
-                at = found.start + found.length + found.length % 2
+                at = found.after
                 break
         else:
             break

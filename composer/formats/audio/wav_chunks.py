@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from composer.formats.audio.joined import next_file
+
 Order = Literal["little", "big"]
 
 _CHUNKS = 10_000  # far more than any file has, but quick to read
@@ -15,11 +17,21 @@ WRAP = 2**32  # a size that does not fit is stored without what is above
 
 @dataclass(frozen=True)
 class SampleChunk:
-    """The chunk of samples: start, actual length and declared length in bytes."""
+    """The chunk of samples: start, actual length and declared length in bytes.
+
+    A `streamed` one has no stated length, and no byte that makes it even.
+    """
 
     start: int
     length: int
     stated: int | None
+    streamed: bool = False
+
+    @property
+    def after(self) -> int:
+        """Return where the next chunk begins."""
+        stop = self.start + self.length
+        return stop if self.streamed else stop + stop % 2
 
 
 def iter_chunks(
@@ -41,14 +53,15 @@ def find_data_chunk(
 ) -> SampleChunk:
     """Return the samples that start at `start`, by the actual bytes.
 
-    If a pipe left the length unknown, or a crash left it 0, they go to the end of the file.
+    If a pipe left the length unknown, or a crash left it 0, they go to the end of the file, or to
+    where another file was joined to it.
     If no chunk follows them, and a length above 32 bits explains that, it is theirs.
     """
     remaining = size - start
     if stated == 0xFFFFFFFF and long:
         stated = long
     elif _is_unknown_length(stated) or (stated == 0 and remaining > 0):
-        return SampleChunk(start, remaining, None)
+        return SampleChunk(start, next_file(file, start, size) - start, None, streamed=True)
     if stated < remaining and not _is_consistent(file, size, order, start + stated):
         for length in range(stated + WRAP, remaining + 1, WRAP):
             if _is_consistent(file, size, order, start + length):
