@@ -12,12 +12,17 @@ from composer.cli.colour import Colour, coloured
 from composer.cli.problem_text import problem_text
 from composer.core.errors import Problem, errors_of
 from composer.core.output import json_text, problem_json, unwritable
-from composer.core.terminal import escape_control_characters, stderr_console
+from composer.core.terminal import escape_control_characters, escape_line, stderr_console
 
 
 def echo(text: str = "", end: str = "\n") -> None:
     """Print a result; raise ComposerError when there is no room for it."""
     _print(escape_control_characters(text) if sys.stdout.isatty() else text, end)
+
+
+def echo_line(text: str) -> None:
+    """Print a line of a result that names files, on one line whatever they are called."""
+    echo(escape_line(text))
 
 
 def echo_coloured(text: str, colour: Colour) -> None:
@@ -43,9 +48,7 @@ def show_status(what: str) -> Iterator[None]:
         return
     from rich.text import Text
 
-    with stderr_console().status(
-        Text(escape_control_characters(what))
-    ):  # as text: its brackets are no markup
+    with stderr_console().status(Text(escape_line(what))):  # as text: its brackets are no markup
         yield
 
 
@@ -57,8 +60,8 @@ def show_hub_status(bundle: str) -> AbstractContextManager[None]:
 
 
 def print_note(text: str) -> None:
-    """Print what is no result."""
-    sys.stderr.write(escape_control_characters(text) + "\n")
+    """Print a line that is no result."""
+    sys.stderr.write(escape_line(text) + "\n")
     sys.stderr.flush()
 
 

@@ -12,7 +12,6 @@ from unicodedata import east_asian_width
 
 from composer.cli.colour import Colour, coloured
 from composer.core.errors import Place, Problem
-from composer.core.terminal import escape_control_characters
 
 MANIFESTS = (".yaml", ".yml", ".json")
 INDENT = "    "
@@ -22,7 +21,7 @@ LEAST_WIDTH = 10
 
 def problem_text(problem: Problem) -> str:
     """Return a problem as standard error shows it: plain where that is no terminal."""
-    text = escape_control_characters(str(problem))
+    text = str(problem)
     if not sys.stderr.isatty():
         return text
     columns = get_terminal_size().columns

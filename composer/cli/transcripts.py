@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.cli.printing import echo, print_note, print_problems
 from composer.cli.results import truncation_warning
+from composer.core.terminal import escape_line
 
 if TYPE_CHECKING:
     from composer.jobs.output_format import OutputFormat
@@ -50,7 +51,7 @@ class TranscriptPrinter:
     def _named(self, each: Transcription) -> str:
         if not (self.several and self.format.bare):
             return ""
-        return each.name.replace("\n", "\\n") + ": "
+        return escape_line(each.name) + ": "
 
     def close(self) -> None:
         """Print what can only be printed whole."""

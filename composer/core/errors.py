@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, Literal, Self
 
+from composer.core.terminal import escape_line
+
 Severity = Literal["error", "warning"]
 
 OK, DIFFERS, USAGE, REFUSED, NETWORK, FAILED = 0, 1, 2, 3, 4, 5
@@ -37,16 +39,16 @@ class Problem:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        text = f"{self.code} {self.message}"
+        lines = [f"{self.code} {self.message}"]
         if self.severity == "warning":
-            text = f"{self.code} warning: {self.message}"
+            lines = [f"{self.code} warning: {self.message}"]
         if self.place:
-            text = f"{self.place}: {text}"
+            lines = [f"{self.place}: {lines[0]}"]
         for cause in self.causes:
-            text += f"\n    {cause}"
+            lines.append(f"    {cause}")
         if self.hint:
-            text += f"\n    hint: {self.hint}"
-        return text
+            lines.append(f"    hint: {self.hint}")
+        return "\n".join(map(escape_line, lines))
 
     def packed(self) -> dict[str, Any]:
         """Return an error as JSON holds it, for another process to unpack."""

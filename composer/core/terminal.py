@@ -19,13 +19,18 @@ def stderr_console() -> Console:
     return Console(stderr=True)
 
 
-def escape_control_characters(text: str) -> str:
+def escape_line(text: str) -> str:
+    """Write control characters as escapes, line breaks too, so that no name can forge a line."""
+    return escape_control_characters(text, kept="")
+
+
+def escape_control_characters(text: str, kept: str = KEPT) -> str:
     """Write control characters as escapes, so that no text can steer a terminal."""
     if text.isprintable():
         return text
     found = []
     for c in text:
-        if c.isprintable() or c in KEPT:
+        if c.isprintable() or c in kept:
             found.append(c)
         else:
             found.append(c.encode("unicode_escape").decode())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from composer.core.terminal import escape_line
 from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, ConfidenceInterval
 from composer.evaluation.evaluation import Evaluation, EvaluationComparison, ScoredClip
 from composer.evaluation.score import ErrorCounts, sum_counts
@@ -107,7 +108,9 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
     """Return an evaluation as text."""
     many = len(found.scored)
     lines = [
-        f"{found.made_by['bundle']['name']} on {found.data}, normaliser {found.normalizer}",
+        escape_line(
+            f"{found.made_by['bundle']['name']} on {found.data}, normaliser {found.normalizer}"
+        ),
         "",
     ]
     lines += [
@@ -176,9 +179,10 @@ def _notes(found: Evaluation) -> list[str]:
 
 def _table(found: Evaluation, field: str) -> list[str]:
     groups = found.groups(field)
-    wide = max(map(len, [field, *groups])) + 2
+    names = list(map(escape_line, groups))
+    wide = max(map(len, [field, *names])) + 2
     lines = [f"{field:<{wide}}{'utterances':>10}{'words':>8}{'errors':>8}{'WER':>9}"]
-    for name, rows in groups.items():
+    for name, rows in zip(names, groups.values(), strict=True):
         counts = _words(rows)
         lines.append(
             f"{name:<{wide}}{len(rows):>10}{counts.total:>8}{counts.errors:>8}"

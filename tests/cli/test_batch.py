@@ -7,11 +7,14 @@ from tests.jobs.corpora import CLIPS, rows_of
 
 def test_the_account_is_the_result_and_problems_are_notes(cli, tmp_path):
     manifest, out = tmp_path / "clips.jsonl", tmp_path / "out"
-    manifest.write_text(f'{{"audio": "{CLIPS[4]}", "id": "a"}}\n{{"audio": "none.wav"}}\n')
+    forging = "none.wav\na: ok\x1b[31m"
+    rows = [{"audio": str(CLIPS[4]), "id": "a"}, {"audio": forging}]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, text, notes = cli("batch", "mega-asr-mini", manifest, "-o", out)
     assert code == 5
-    assert notes == "none.wav: S480 the audio file cannot be opened: No such file or directory\n"
-    assert [row["id"] for row in rows_of(out)] == ["a", "none.wav"]
+    why = "S480 the audio file cannot be opened: No such file or directory"
+    assert notes == f"none.wav\\na: ok\\x1b[31m: {why}\n"
+    assert [row["id"] for row in rows_of(out)] == ["a", forging]
     first, second, third, fourth = text.splitlines()
     assert first == f"clips     2 in, 2 rows out, in 1 shard of {out}"
     assert second == "failed    1: S480 1"

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +29,42 @@ def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
     assert lines[0] == f"{tmp_path}/none.wav:"
     assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio file cannot be opened")
     assert lines[-1] == "1 of 3 clips failed"
+
+
+FORGING = "a.wav: S483\nb.wav: 7.\x1b[31m\u202e\r\t.wav"
+SHOWN = r"a.wav: S483\nb.wav: 7.\x1b[31m\u202e\r\t.wav"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_name_with_line_breaks_and_escapes_forges_no_line(
+    cli, terminal, bundle, clip, tmp_path, monkeypatch, is_terminal
+):
+    """In every command that prints the name of a clip."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    call = partial(terminal, 1000) if is_terminal else cli
+    clip(FORGING)
+    Path(f"bad {FORGING}").write_bytes(b"RIFF\0\0\0\0WAVE")
+    Path("data.jsonl").write_text(
+        "".join(
+            json.dumps({"audio": name, "text": "8.", "kind": name}) + "\n"
+            for name in (FORGING, f"bad {FORGING}")
+        )
+    )
+    for arguments in (
+        ["transcribe", bundle, FORGING, f"bad {FORGING}"],
+        ["transcribe", bundle, "data.jsonl", f"none {FORGING}"],
+        ["eval", bundle, "data.jsonl", "--by", "kind"],
+        ["run", bundle, "-i", f"audio=bad {FORGING}"],
+        ["check", FORGING],
+        ["lock", FORGING],
+        ["show", f"none {FORGING}"],
+    ):
+        code, out, err = call(*arguments)
+        assert code in (3, 5), err
+        assert SHOWN in out + err
+        for part in ("\x1b[31m", "\u202e", "\t", "\nb.wav"):
+            assert part not in out + err
 
 
 class Panic(BaseException):

@@ -65,7 +65,8 @@ def _at_terminal(talk: Conversation) -> None:
             print_note("")
             return
         except KeyboardInterrupt:
-            print_note(f"\n{HELLO}")
+            print_note("")
+            print_note(HELLO)
             continue
         if line.strip() == HELP:
             print_note(f"{talk.bundle.name}: {HELLO}")
@@ -78,7 +79,8 @@ def _at_terminal(talk: Conversation) -> None:
                 print_problems(error.problems)
                 print_note(f"the turn is forgotten; {RESET[0]} starts over")
             except KeyboardInterrupt:
-                print_note("\nthe turn is forgotten")
+                print_note("")
+                print_note("the turn is forgotten")
 
 
 def _line() -> str:

@@ -27,7 +27,14 @@ from composer.cli.options import (
     Variant,
     source_folders,
 )
-from composer.cli.printing import count, echo, print_problems, problems_json, show_hub_status
+from composer.cli.printing import (
+    count,
+    echo,
+    echo_line,
+    print_problems,
+    problems_json,
+    show_hub_status,
+)
 from composer.core.errors import ComposerError, errors_of
 
 if TYPE_CHECKING:
@@ -61,7 +68,7 @@ def command(
         echo(problems_json(name, found.problems, **_sizes_json(found)))
     else:
         print_problems(found.problems)
-        echo(f"{name}: {_verdict(found)}")
+        echo_line(f"{name}: {_verdict(found)}")
         flags = [f"--source={each}" for each in source or ()]
         if variant:
             flags.append(f"--variant={variant}")

@@ -28,7 +28,7 @@ from composer.cli.printing import echo, print_note
 from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
 from composer.core.output import json_text
-from composer.core.terminal import escape_control_characters
+from composer.core.terminal import escape_control_characters, escape_line
 
 if TYPE_CHECKING:
     from composer.evaluation.evaluation import Evaluation
@@ -147,4 +147,4 @@ def _show_worst(found: Evaluation, show: int) -> None:
     for each in worst:
         if each.score.words.errors:
             rows = alignment_text(each.score.spans, wide, paint)
-            sys.stdout.write(f"\n{escape_control_characters(each.clip.id)}\n{rows}\n")
+            sys.stdout.write(f"\n{escape_line(each.clip.id)}\n{rows}\n")

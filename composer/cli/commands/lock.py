@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import BundleName, Force, Sources, source_folders
-from composer.cli.printing import count, echo
+from composer.cli.printing import count, echo_line
 from composer.cli.progress import show_progress
 
 
@@ -42,4 +42,4 @@ def command(
             bundle, output=output, sources=source_folders(source), force=force, progress=progress
         )
     sources, files = count(made.sources, "source"), count(made.files, "file")
-    echo(f"{made.path}: {sources}, {files}, {format_bytes(made.nbytes)}")
+    echo_line(f"{made.path}: {sources}, {files}, {format_bytes(made.nbytes)}")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import echo
+from composer.cli.printing import echo_line
 
 
 def command(
@@ -32,4 +32,4 @@ def command(
     from composer.jobs.create import create
 
     target = create(folder, like=like, origin=origin)
-    echo(f"{target}: composer check {folder} checks it")
+    echo_line(f"{target}: composer check {folder} checks it")

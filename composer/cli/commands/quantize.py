@@ -21,7 +21,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.options import Force, Inputs, Task
-from composer.cli.printing import echo, print_note, print_problems
+from composer.cli.printing import echo, echo_line, print_note, print_problems
 from composer.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def command(
     print_problems(made.notes)
     for name in made.left_out:
         print_note(f"left out: the variant {name}")
-    echo(
+    echo_line(
         f"{made.path}: {format_bytes(made.nbytes)}, of {format_bytes(made.read)} of weights "
         "that were quantized"
     )

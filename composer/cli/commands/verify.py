@@ -11,7 +11,7 @@ from __future__ import annotations
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, source_folders
-from composer.cli.printing import count, echo, print_problems, problems_json
+from composer.cli.printing import count, echo, echo_line, print_problems, problems_json
 from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError
 
@@ -34,11 +34,11 @@ def command(
         print_problems(verdict.problems)
     if verdict.problems:
         if not json:
-            echo(f"{name}: {count(len(verdict.problems), 'difference')}")
+            echo_line(f"{name}: {count(len(verdict.problems), 'difference')}")
         raise typer.Exit(ComposerError(verdict.problems).exit_code)
     if not json:
         files = count(verdict.files, "file")
-        echo(
+        echo_line(
             f"{name}: {files}, {format_bytes(verdict.nbytes)}, all as "
             f"{verdict.lock.path.name} has them"
         )

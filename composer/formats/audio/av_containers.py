@@ -102,7 +102,7 @@ CHECKS: dict[str, Callable[[BinaryIO, int], AudioFault | None]] = {
     "ASF": _asf,
     "AMR": _amr,
 }
-PART_FINDERS = {
+PART_FINDERS: dict[str, Callable[[BinaryIO, int], PartsAndFault]] = {
     **{kind: partial(find_av_parts, kind) for kind in CHECKS},
     "Matroska": find_matroska_parts,
     "ADTS": find_adts_parts,
