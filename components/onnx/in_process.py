@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .interruptible import run_interruptibly
-from .library import onnxruntime, session_options
+from .library import open_session, session_options
 from .memory import release_memory_after_load
 
 Form = tuple[str, str, tuple[Any, ...]]  # a tensor's name, type and shape, as ONNX Runtime has them
@@ -21,9 +21,7 @@ class LocalGraph:
 
     def __init__(self, path: Path, threads: int | None, providers: Sequence[str]) -> None:
         with release_memory_after_load():
-            self.session: Any = onnxruntime().InferenceSession(
-                str(path), session_options(threads), providers=list(providers)
-            )
+            self.session = open_session(path, session_options(threads), providers)
         self.providers: list[str] = self.session.get_providers()
         self.inputs = [_form(each) for each in self.session.get_inputs()]
         self.outputs = [_form(each) for each in self.session.get_outputs()]

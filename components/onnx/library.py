@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def session_options(threads: int | None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
+
+
+def open_session(path: Path, options: Any, providers: Sequence[str], **more: Any) -> Any:
+    """Return a session, or raise what the library raises: it would print that, and try again."""
+    return onnxruntime().InferenceSession(
+        str(path), options, providers=list(providers), enable_fallback=0, **more
+    )
 
 
 def save_prepared(options: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ from composer.core.component import Component, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.waveform import Audio
 
-from .library import onnxruntime, run_options, session_options
+from .library import open_session, run_options, session_options
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -44,9 +44,7 @@ class SileroVad(Component, name="onnx.silero_vad"):
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
-        library = onnxruntime()
-        path, options = str(_model_file()), session_options(1)
-        return cls(library.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+        return cls(open_session(_model_file(), session_options(1), ["CPUExecutionProvider"]))
 
     @method(audio="audio 16000", returns={OUT: "f32 N", "window": "i64"})
     def __call__(self, audio: Audio) -> dict[str, np.ndarray]:

@@ -16,12 +16,16 @@ from composer.cli.printing import print_problems
 from composer.cli.signals import INTERRUPTED, interrupt_exit_code
 from composer.cli.streams import close_stdout, flush_streams, prepare_streams
 from composer.cli.verbs import load_verb, verb_names, verb_summary
-from composer.core.errors import FAILED, ComposerError, Place, Problem
-from composer.core.machine import LIBRARIES, require_address_space
+from composer.core.errors import FAILED, ComposerError
+from composer.core.machine import (
+    LIBRARIES,
+    refusal_of_system,
+    require_address_space,
+    require_threads,
+)
 from composer.core.terminal import escape_control_characters
 
 CLOSED = 141
-NO_THREAD = "can't start new thread"
 
 HELP = """Check, draw and run bundles: manifests that wire model components into one graph.
 
@@ -52,6 +56,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with _reported():
             require_address_space(LIBRARIES)
+            require_threads()
             return super().invoke(ctx)
 
 
@@ -72,20 +77,8 @@ def _reported() -> Iterator[None]:
         close_stdout()
         raise typer.Exit(CLOSED) from None
     except (OSError, MemoryError, RuntimeError) as error:
-        print_problems([_system_problem(error)])
+        print_problems([refusal_of_system(error)])
         raise typer.Exit(FAILED) from None
-
-
-def _system_problem(error: OSError | MemoryError | RuntimeError) -> Problem:
-    """Return the problem of what the system refused unexpectedly; raise any other error."""
-    if isinstance(error, MemoryError):
-        return Problem("R589", "the system refused memory")
-    if isinstance(error, RuntimeError):
-        if NO_THREAD not in str(error):
-            raise error
-        return Problem("R589", "the system refused a thread")
-    place = Place(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    return Problem("R589", f"the system refused it: {error.strerror or error}", place)
 
 
 app = typer.Typer(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from pathlib import Path
 
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Place, Problem
 
 LIBRARIES = 250_000_000  # bytes of address space to import NumPy, with its threads
+NO_THREAD = "can't start new thread"
+BLAS_THREADS = 64  # that it starts at most
 LOADING = 400_000_000  # and to load a component: libraries, their threads and their arenas
 
 
@@ -34,6 +38,41 @@ def require_address_space(nbytes: int) -> None:
             f"{(used + nbytes) / 1e9:.2g} GB are needed"
         )
         raise ComposerError(Problem("R589", message, hint="raise the limit: ulimit -v unlimited"))
+
+
+def require_threads() -> None:
+    """Raise R589 where the system refuses the threads that NumPy's BLAS starts as it is imported.
+
+    It would end the process then, by a signal that looks like an interrupt.
+    """
+    if "numpy" in sys.modules or "OPENBLAS_NUM_THREADS" in os.environ:
+        return
+    over = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(min(processor_count(), BLAS_THREADS)):
+            started.append(threading.Thread(target=over.wait, daemon=True))
+            started[-1].start()
+    except RuntimeError as error:
+        started.pop()
+        raise ComposerError(refusal_of_system(error)) from None
+    finally:
+        over.set()
+        for each in started:
+            each.join()
+
+
+def refusal_of_system(error: OSError | MemoryError | RuntimeError) -> Problem:
+    """Return the problem of what the system refused unexpectedly; raise any other error."""
+    if isinstance(error, MemoryError):
+        return Problem("R589", "the system refused memory")
+    if isinstance(error, RuntimeError):
+        if NO_THREAD not in str(error):
+            raise error
+        hint = "raise the limit: ulimit -u, or --pids-limit of a container"
+        return Problem("R589", "the system refused a thread", hint=hint)
+    place = Place(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    return Problem("R589", f"the system refused it: {error.strerror or error}", place)
 
 
 def processor_count() -> int:

@@ -196,7 +196,11 @@ def test_a_new_file_is_a_new_verb(cli, tmp_path, monkeypatch):
         (OSError(24, "Too many open files"), "R589 the system refused it: Too many open files\n"),
         (OSError(36, "File name too long", "x"), "x: R589 the system refused it: File name too"),
         (MemoryError(), "R589 the system refused memory\n"),
-        (RuntimeError("can't start new thread"), "R589 the system refused a thread\n"),
+        (
+            RuntimeError("can't start new thread"),
+            "R589 the system refused a thread\n"
+            "    hint: raise the limit: ulimit -u, or --pids-limit of a container\n",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_an_error(cli, monkeypatch, error, text):

@@ -154,6 +154,33 @@ def test_few_open_files(call, name):
     assert (code, err) == (0, "") or "Too many open files" in err
 
 
+COMMANDS |= {"batch": ["batch", "OWN", "DATA", "-o", "OUT/b", "--workers", "2"]}
+OTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+              "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        pytest.param(name, most, marks=[] if (name, most) == ("run", 2) else pytest.mark.slow)
+        for name in ("run", "transcribe", "eval", "quantize", "batch")
+        for most in (1, 2, 3, 5, 8)
+    ],
+)
+def test_few_processes_and_threads(call, name, most):
+    """No hang, no end by a signal, and nothing but the error is printed."""
+    if not shutil.which("setpriv") or os.geteuid():
+        pytest.skip("root has no such limit, and only root may be somebody else")
+    (call.folder / "home").mkdir()
+    for path in (call.folder, *call.folder.rglob("*")):
+        path.chmod(0o777)
+    code, out, err = call(name, OTHER_USER, {"RLIMIT_NPROC": most})
+    if code:
+        assert (code, "EP Error" in out) == (5, False)
+        assert any(each in err for each in ("R589 the system refused", "R53", "R50"))
+        assert len(err.splitlines()) < 5
+
+
 @pytest.mark.parametrize("verb", ["check", "explain", "eval"])
 def test_an_argument_that_is_no_text(verb, tmp_path):
     words = [*COMPOSER, verb, b"\xff\xfe", *[b"\xfd"] * (verb == "eval")]

@@ -164,6 +164,15 @@ def test_a_task_that_cannot_be_loaded(run):
 
 
 @pytest.mark.slow
+def test_a_worker_that_the_system_refuses_a_thread_says_so(run, capfd):
+    with pytest.raises(ComposerError) as caught:
+        run(["ok"], fault="no thread")
+    assert str(caught.value).startswith(
+        "R589 the system refused a thread\n    hint: raise the limit"
+    )
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_workers_that_crash_before_they_have_loaded(run):
     with pytest.raises(ComposerError) as caught:
         run(GOOD, fault="crash")

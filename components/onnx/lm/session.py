@@ -14,7 +14,13 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from ..interruptible import run_interruptibly
-from ..library import onnxruntime, run_options, save_prepared, session_options
+from ..library import (
+    onnxruntime,
+    open_session,
+    run_options,
+    save_prepared,
+    session_options,
+)
 from ..memory import release_memory_after_load
 from ..session import CPU, short_error_text
 from ..weights import DATA, WeightsFile, private_weights
@@ -119,11 +125,8 @@ class DecoderSession:
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
             with release_memory_after_load():
-                self._session: Any = onnxruntime().InferenceSession(
-                    str(path),
-                    options,
-                    providers=[CPU],
-                    disabled_optimizers=list(disabled_optimizers),
+                self._session = open_session(
+                    path, options, [CPU], disabled_optimizers=list(disabled_optimizers)
                 )
         except Exception as error:
             _raise_problem(

@@ -22,6 +22,8 @@ class FakeTask:
         print("noise of a library")  # on stdout, which is not for results
         if self.fault == "refuse":
             raise ComposerError(Problem("L301", "no such weights", hint="look again"))
+        if self.fault == "no thread":
+            raise RuntimeError("can't start new thread")
         if self.fault == "crash":
             self.end(signal.SIGSEGV)
         return self.run
