@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -49,8 +50,13 @@ def session_options(threads: int | None) -> Any:
 def open_session(path: Path, options: Any, providers: Sequence[str], **more: Any) -> Any:
     """Return a session, or raise what the library raises: it would print that, and try again."""
     return onnxruntime().InferenceSession(
-        str(path), options, providers=list(providers), enable_fallback=0, **more
+        _path_text(path), options, providers=list(providers), enable_fallback=0, **more
     )
+
+
+def _path_text(path: Path) -> str:
+    """Return a path as the library takes it: its bytes are UTF-8, whatever this locale is."""
+    return os.fsencode(path).decode("utf-8")
 
 
 def save_prepared(options: Any, path: Path) -> None:
@@ -58,7 +64,7 @@ def save_prepared(options: Any, path: Path) -> None:
 
     They are for this processor and this version of the library alone.
     """
-    options.optimized_model_filepath = str(path)
+    options.optimized_model_filepath = _path_text(path)
     for key, value in (
         ("optimized_model_external_initializers_file_name", f"{path.stem}.bin"),
         ("optimized_model_external_initializers_min_size_in_bytes", "1024"),

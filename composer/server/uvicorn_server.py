@@ -25,7 +25,8 @@ CANCELLED = 2.0  # seconds for runs that were given up to end at their next toke
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
     """Let SIGTERM be an interrupt, also for the first process of a container, which ignores it."""
-    if threading.current_thread() is not threading.main_thread():
+    is_handled = callable(signal.getsignal(signal.SIGTERM))  # as the command line has it
+    if is_handled or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

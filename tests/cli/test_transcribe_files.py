@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
 from composer.core.output import hold_folder_lock
+from composer.sources.shipped import shipped_folder
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -166,6 +169,32 @@ def test_json_is_valid_in_every_locale(tmp_path):
     )
     line = done.stdout.decode("ascii").splitlines()[-1]
     assert json.loads(line) == ["\u00e9", "\u4f60", "\U0001f3a7"]
+
+
+LOCALES = [
+    {"LC_ALL": "C"},
+    {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"},
+    {"PYTHONIOENCODING": "latin-1"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", LOCALES, ids=str)
+def test_a_bundle_and_a_clip_of_any_name_in_every_locale(tmp_path, locale):
+    """Where Python takes names for ASCII, the libraries take their bytes for UTF-8."""
+    mini = shipped_folder("bundles") / "mega-asr-mini"
+    own = shutil.copytree(mini, tmp_path / "b\u00fcndel \u011f", ignore=ignore_patterns("clips"))
+    clip = shutil.copy(next((mini / "clips").glob("*.flac")), tmp_path / "\u0131 \u4f60.flac")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "composer", "transcribe", own, clip, "-f", "json"],
+        env=kept | locale, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    (found,) = json.loads(done.stdout)
+    assert found["text"]
+    assert os.fsencode(found["audio"]).decode().endswith(".flac")
 
 
 def test_a_disk_that_fills_up_is_one_error(cli, bundle, clip, tmp_path, monkeypatch):
