@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from composer.core.call_signature import OUT
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.sizes import require_size
 from composer.formats.image.picture import Picture
@@ -29,8 +30,9 @@ class Gemma4Patches(Component, name="image.gemma4"):
 
     Both sides become multiples of `pooling_kernel_size` patches, their ratio rounded down, so that
     each square of so many patches is one soft token. Small pictures are scaled up. Each patch has
-    the numbers 0 to 1 of its pixels, row by row, the channels innermost. Pillow scales, as
-    in transformers without torchvision. No colour profile is applied.
+    the numbers 0 to 1 of its pixels, row by row, the channels innermost. `flat` has the same
+    patches in one list, `positions` the column and the row of each, as encoders published as ONNX
+    take them. Pillow scales, as in transformers without torchvision. No colour profile is applied.
     """
 
     class Config(ComponentConfig):
@@ -74,8 +76,8 @@ class Gemma4Patches(Component, name="image.gemma4"):
         pillow()
         return cls(spec.config)
 
-    @method(image="image", returns="f32 R C P")
-    def __call__(self, image: Picture) -> np.ndarray:
+    @method(image="image", returns={OUT: "f32 R C P", "flat": "f32 N P", "positions": "i64 N 2"})
+    def __call__(self, image: Picture) -> dict[str, np.ndarray]:
         """Return the patches, row by row."""
         config, made = self.config, pillow().fromarray(opaque(image, self.config.alpha))
         size = config.size(image.width, image.height)
@@ -87,4 +89,7 @@ class Gemma4Patches(Component, name="image.gemma4"):
         side = config.patch_size
         columns, rows = (length // side for length in size)
         patches = values.reshape(rows, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
-        return np.ascontiguousarray(patches.reshape(rows, columns, -1))
+        grid = np.ascontiguousarray(patches.reshape(rows, columns, -1))
+        places = np.meshgrid(np.arange(columns), np.arange(rows))
+        positions = np.stack(places, axis=-1).reshape(-1, 2)
+        return {OUT: grid, "flat": grid.reshape(len(positions), -1), "positions": positions}

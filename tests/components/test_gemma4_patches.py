@@ -24,6 +24,10 @@ SIZES = (  # height, width; the last ones are so narrow that a side would be 0
 
 
 def prepared(given, **config):
+    return outputs(given, **config)["out"]
+
+
+def outputs(given, **config):
     spec = Spec("patches", Gemma4Patches.Config.model_validate(config))
     facts = Gemma4Patches.facts(spec, None)
     return Gemma4Patches.load(spec, facts, Placement())(read_picture(given))
@@ -51,13 +55,16 @@ def test_sizes_are_those_of_transformers(budget):
 def test_equals_transformers(shape, budget):
     given = picture(*shape)
     want, positions = theirs(given, max_soft_tokens=budget)
-    got = prepared(given, max_soft_tokens=budget)
+    made = outputs(given, max_soft_tokens=budget)
+    got = made["out"]
     rows, columns, width = got.shape
     count = rows * columns
     assert got.dtype == np.float32
     assert np.array_equal(got.reshape(count, width), want[:count])
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(count, 2)
     assert np.array_equal(grid, positions[:count])
+    assert np.array_equal(made["positions"], grid)
+    assert np.array_equal(made["flat"], want[:count])
     assert (positions[count:] == -1).all()  # what follows is padding
     assert not want[count:].any()
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from transformers import DynamicCache
+
+from composer.components.onnx.weights import WeightsFile
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 GROUP = 32  # numbers with one scale
@@ -108,6 +110,52 @@ class Placed(Embedded):
         embeds = embeds.masked_scatter(marked[..., None].expand_as(embeds), rows)
         layers = self.model.get_per_layer_inputs(torch.where(marked, 0, ids), None)
         return embeds, self.model.project_per_layer_inputs(embeds, layers).flatten(2)
+
+
+class Seen(torch.nn.Module):
+    """Gemma-4's vision tower as it is published: patches in a list, and the place of each."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels, positions):
+        return self.model.get_image_features(pixels, positions).pooler_output[0]
+
+
+def export_vision(model, path, given):
+    """Write the graph of a vision tower, traced with a picture's patches and their places."""
+    names = ["pixel_values", "pixel_position_ids"]
+    axes = {name: {0: "batch_size", 1: "num_patches"} for name in names}
+    axes["image_features"] = {0: "num_image_tokens"}
+    return _export(Seen(model), given, path, names, ["image_features"], axes)
+
+
+def write_speech(component, folder, path):
+    """Write composer's own audio tower as the published graph: in a batch, its frames marked."""
+    weights = WeightsFile(folder)
+    component.run._build(weights)
+    model = onnx.load(str(weights.close()[0]))
+    (mel,), graph = [each.name for each in model.graph.input], model.graph
+    frames = {"input_features": ["batch_size", "num_frames", 128],
+              "input_features_mask": ["batch_size", "num_frames"]}  # fmt: skip
+    kinds = (TensorProto.FLOAT, TensorProto.BOOL)
+    inputs = [
+        helper.make_tensor_value_info(name, kind, dims)
+        for (name, dims), kind in zip(frames.items(), kinds, strict=True)
+    ]
+    first = numpy_helper.from_array(np.array([0]), "first")
+    nodes = [helper.make_node("Squeeze", [name, "first"], [f"{name}_0"]) for name in frames]
+    nodes.append(helper.make_node("Compress", [f"{name}_0" for name in frames], [mel], axis=0))
+    nodes += [*graph.node, helper.make_node("Identity", [graph.output[0].name], ["audio_features"])]
+    width = graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    output = helper.make_tensor_value_info(
+        "audio_features", TensorProto.FLOAT, ["num_audio_tokens", width]
+    )
+    made = helper.make_graph(nodes, "speech", inputs, [output], [*graph.initializer, first])
+    opsets = list(model.opset_import)
+    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=model.ir_version), str(path))
+    return path
 
 
 def export_decoder(model, path, past=3, **how):

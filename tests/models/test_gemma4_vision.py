@@ -55,7 +55,7 @@ def copied(repo, tmp_path):
 
 def patches_of(pixels, budget=reference.BUDGET):
     config = Gemma4Patches.Config(max_soft_tokens=budget, patch_size=reference.PATCH)
-    return Gemma4Patches(config)(read_picture(pixels))
+    return Gemma4Patches(config)(read_picture(pixels))["out"]
 
 
 def settings_of(component):
@@ -332,7 +332,7 @@ def test_a_recipe_packs_the_tower(tmp_path, backend):
     made.processor.patch_size = 8
     component, want = load(folder, recipe, backend), made.stages(pixels)["rows"]
     config = Gemma4Patches.Config(max_soft_tokens=reference.BUDGET, patch_size=8)
-    patches = Gemma4Patches(config)(read_picture(pixels))
+    patches = Gemma4Patches(config)(read_picture(pixels))["out"]
     found = plain(component(arrays(component, patches)))
     assert close(found, want, 0.2)
     assert not close(found, want, 1e-4)

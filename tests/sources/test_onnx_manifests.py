@@ -7,12 +7,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from transformers.models.gemma4 import image_processing_pil_gemma4 as processing
 
 import composer
 from composer.cli import main
+from composer.components.image.gemma4 import Gemma4Patches
+from composer.components.onnx.graph import OnnxGraph
 from composer.components.onnx.sequences import IsolatedSequences, LocalSequences
+from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+from composer.formats.image.reading import read_picture
 from composer.formats.vocab_merges import QWEN2
+from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases, replica
 from tests.components.chat_templates import CHATML_END, CHATML_TURN, LOOP
@@ -22,8 +31,19 @@ from tests.components.onnx_decoder.genai import write_genai
 from tests.components.onnx_decoder.loading import EMBED, MODEL, write_folder
 from tests.components.onnx_lm.loading import logits_of_torch, separate_store
 from tests.formats.test_gguf_tokenizer import byte_level
+from tests.models.backends import family
 from tests.models.decoders import their_greedy
-from tests.models.onnx_exports import export_decoder, export_embedding, pack_q4, rounded_to_q4
+from tests.models.onnx_exports import (
+    export_decoder,
+    export_embedding,
+    export_vision,
+    pack_q4,
+    rounded_to_q4,
+    write_speech,
+)
+from tests.reference.gemma4_vision import TOKENS as VISION_TOKENS
+from tests.reference.gemma4_vision import Gemma4Vision
+from tests.reference.qwen3_asr import RATE, make_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OPTIONS = {"answer": {"max_tokens": 8}}
@@ -225,3 +245,110 @@ def test_gemma_4_converses_with_its_per_layer_inputs(hub, tmp_path, suffix):
         assert answered
         assert wanted[0, asked.shape[1] :].tolist()[: len(answered)] == answered
         history = found.outputs["history"]
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory):
+    """Return transformers' whole Gemma-4, and a folder with its four graphs."""
+    theirs = Gemma4Vision("e2b", audio=True, patch_size=16)
+    theirs.processor = processing.Gemma4ImageProcessorPil()
+    whole, home = theirs.model.model, tmp_path_factory.mktemp("gemma")
+    text = gemma4_model("e2b", **theirs.words)
+    text.model.load_state_dict(whole.language_model.state_dict())
+    folder = write_folder(text, home / "repo", model_type="gemma4")
+    theirs.tokenizer.save(str(folder / "tokenizer.json"))
+    export_decoder(text, folder / MODEL, embeds=True, keep=True)
+    export_embedding(text, folder / EMBED, per_layer=4)
+    made = theirs.features(PICTURE)
+    true = (made["image_position_ids"][0] >= 0).all(-1)
+    patches = [made[name][:, true] for name in ("pixel_values", "image_position_ids")]
+    export_vision(whole, folder / "onnx/vision_encoder.onnx", patches)
+    kind = family("gemma4_audio", "onnx")
+    theirs.write(home / "release")
+    spec = Spec("speech", ComponentConfig(), Location("release", "", home / "release"))
+    tower = kind.load(spec, kind.facts(spec, Headers()), Placement())
+    write_speech(tower, home, folder / "onnx/audio_encoder.onnx")
+    for file in [*(folder / "onnx").iterdir()]:
+        for other in ("_fp16", "_q4", "_q4f16"):
+            shutil.copy(file, file.with_stem(file.stem + other))
+    return theirs, folder
+
+
+PICTURE = np.random.default_rng(4).integers(0, 256, (300, 420, 3), np.uint8)
+
+
+@pytest.mark.slow
+def test_gemma_4_transcribes_and_sees_by_its_id(gemma, hub, new_process):
+    theirs, folder = gemma
+    hub({"ann/gemma-4-ONNX": twin(folder)})
+    assert find_bundle("ann/gemma-4-ONNX").path.stem == "onnx-gemma-4-speech"
+    assert composer.check("ann/gemma-4-ONNX").ok
+    clip = make_clip(1.37)
+    options = {"answer": {"max_tokens": VISION_TOKENS}}
+    with composer.load("ann/gemma-4-ONNX") as bundle:
+        given = {"picture": PICTURE, "question": "the line", "options": options}
+        seen = bundle.run(task="see", taps=True, **given).taps
+        spoken = bundle.run(
+            task="transcribe", audio=(clip, RATE), instruction="line", taps=True, options=options
+        ).taps
+    for taps, pictures, sound in ((seen, [PICTURE], None), (spoken, [], clip)):
+        asked = taps["asked.ids"]
+        inputs, answer = theirs.answer(asked, pictures, sound)
+        np.testing.assert_allclose(taps["embeds"], inputs["embeds"], atol=1e-4)
+        found = taps["answer.ids"].tolist()
+        assert len(found) > 4
+        assert found == answer[: len(found)]
+    assert seen["asked.ids"].tolist() == theirs.prompt([PICTURE], "the line").tolist()
+    frames = len(spoken["mel"])
+    assert len(spoken["soft"]) == -(-frames // 4) < frames
+    assert np.array_equal(seen["patches.positions"][-1], [len(seen["patches"][0]) - 1,
+                                                          len(seen["patches"]) - 1])  # fmt: skip
+    new_process(offline=True)
+    with composer.load("ann/gemma-4-ONNX") as bundle:
+        again = bundle.run(task="see", taps=["answer.ids"], **given).taps["answer.ids"]
+    assert again.tolist() == seen["answer.ids"].tolist()
+
+
+def vision_of(folder, **inputs):
+    file = Location("repo", "", folder) / "onnx/vision_encoder.onnx"
+    spec = Spec("vision", OnnxGraph.Config(batch="inputs", inputs=inputs), file)
+    return OnnxGraph.load(spec, OnnxGraph.facts(spec, Headers()), Placement(threads=1))
+
+
+@pytest.mark.slow
+def test_padding_to_the_budget_gives_the_same_rows(gemma):
+    _, folder = gemma
+    made = Gemma4Patches(Gemma4Patches.Config())(read_picture(PICTURE))
+    given = {"pixel_values": made["flat"], "pixel_position_ids": made["positions"]}
+    budget = {"layout": "F D", "pad": {"fixed": 2520}}
+    padded = vision_of(folder, pixel_values=budget, pixel_position_ids=budget | {"fill": -1})
+    assert separate_store(padded(**given), vision_of(folder)(**given)) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["rows and columns", "the order of patches"])
+def test_patches_in_other_places_are_other_pictures(gemma, wrong):
+    _, folder = gemma
+    vision = vision_of(folder)
+    prepare = Gemma4Patches(Gemma4Patches.Config())
+    made = prepare(read_picture(PICTURE))
+    given = {"pixel_values": made["flat"], "pixel_position_ids": made["positions"]}
+    right = vision(**given)
+    if wrong == "rows and columns":
+        given["pixel_position_ids"] = made["positions"][:, ::-1]
+    else:
+        given["pixel_values"] = made["flat"][::-1]
+    assert separate_store(vision(**given), right) > 0.1
+
+
+def test_the_graphs_of_encoders_are_recognised_by_their_files(tmp_path):
+    """Without any of them the decoder alone converses."""
+    known = default_manifests()["onnx-gemma-4-speech"].recognises["files"]
+    folder = tmp_path / "repo"
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "gemma4"}))
+    for name in known:
+        (folder / name).write_bytes(b"")
+    assert find_bundle(folder).path.stem == "onnx-gemma-4-speech"
+    (folder / "onnx/audio_encoder_q4.onnx").unlink()
+    assert find_bundle(folder).path.stem == "onnx-gemma-4"

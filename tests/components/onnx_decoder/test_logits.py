@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import helper
@@ -145,6 +146,28 @@ def test_half_precision_is_near(qwen3, packed):
     assert lm.decoder.row_nbytes == 2 * 2 * 2 * 2 * 16  # layers, keys and values, bytes, heads
     assert 0 < separate_store(lm.logits(prompt=IDS), qwen3.logits) < HALF
     assert greedy(lm, prompt=IDS) == qwen3.ids
+
+
+@pytest.mark.slow
+def test_scales_in_float16_are_those_of_their_groups(qwen3, tmp_path):
+    """As in q4f16: MatMulNBits with 4 bits and float16, of which another group's scale differs."""
+    write_folder(qwen3.model, tmp_path)
+    file = export_decoder(copy.deepcopy(qwen3.model).half(), tmp_path / "onnx/plain.onnx")
+    packed = pack_q4(file, qwen3.codes, tmp_path / "onnx/model_q4f16.onnx")
+    graph = onnx.load(str(packed)).graph
+    kinds = {each.name: each.data_type for each in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMulNBits"]
+    assert len(products) == 7 * 2
+    assert {kinds[node.input[2]] for node in products} == {onnx.TensorProto.FLOAT16}
+
+    def change(graph):
+        *_, found = (each for each in graph.initializer if each.name.endswith("_scales"))
+        found.raw_data = np.roll(np.frombuffer(found.raw_data, np.float16), 1).tobytes()
+
+    edited(packed, tmp_path / "onnx/rolled.onnx", change)
+    right = load(tmp_path, "onnx/model_q4f16.onnx").logits(prompt=IDS)
+    wrong = load(tmp_path, "onnx/rolled.onnx").logits(prompt=IDS)
+    assert separate_store(right, qwen3.logits) < HALF < separate_store(wrong, qwen3.logits)
 
 
 def gemma4(folder, mixed, kind="e2b"):
