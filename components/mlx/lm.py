@@ -48,7 +48,8 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
 
     The space `embed` is the output of the model's embedding table, and the input of its
     architecture in mlx-lm: if that multiplies embeddings by a factor, as Gemma's does, they are
-    unscaled.
+    unscaled. A Gemma 3 inside a larger checkpoint has `embed_scaled` too, as its residual stream
+    takes rows.
     """
 
     backend = "mlx"
@@ -130,6 +131,15 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
             self.writer.check_ids(ids)
             self.adapters.switch(adapters)
             return self.table(ids)
+
+    @method(rows="N D @embed_scaled", returns="N D @embed", converts=True)
+    def unscaled(self, rows: Any) -> Any:
+        """Divide rows by what mlx-lm multiplies by: the square root of D, rounded to bfloat16."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            scale = mx.array(rows.shape[1] ** 0.5, mx.bfloat16)
+            return rows / scale.astype(rows.dtype)
 
     @method(
         embeds="T D @embed",

@@ -16,6 +16,7 @@ from composer.core.errors import ComposerError, Problem
 from ..checkpoints.decoder_facts import without_ports
 
 PORTS = ("pictures", "audio")
+CONVERSION = "unscaled"  # of rows as the residual stream takes them, which encoders give
 AudioAttention = Literal["bidirectional", "causal"]
 AUDIO_ATTENTION = (
     "how rows that `audio` marks see each other in a decoder that has this input: bidirectional "
@@ -54,4 +55,4 @@ def own_ports(
     if bidirectional:
         return dict(methods), {}
     reason = f"{where}: rows of pictures and audio are read as words are"
-    return without_ports(methods, PORTS), dict.fromkeys(PORTS, reason)
+    return without_ports(methods, (*PORTS, CONVERSION)), dict.fromkeys(PORTS, reason)

@@ -20,7 +20,7 @@ SPECIAL = (
 )  # fmt: skip
 IMAGE, PATCH, ROWS = 56, 14, 4  # 16 patches, of which 2 x 2 become one row
 VISION = {
-    "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
     "image_size": IMAGE, "patch_size": PATCH, "vision_use_head": False,
 }  # fmt: skip
 TEXT = {
@@ -99,6 +99,28 @@ class Gemma3:
         (folder / "config.json").write_text(json.dumps(config | changes))
         self.tokenizer.save(str(folder / "tokenizer.json"))
         return folder
+
+    @torch.no_grad()
+    def stages(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what each stage of the tower and of what is behind it gives for pixels."""
+        inner = self.model.model
+        tower, projector, found = inner.vision_tower, inner.multi_modal_projector, {}
+        modules = {"embedded": tower.embeddings, "normed": tower.post_layernorm}
+        modules |= {f"layer {n}": each for n, each in enumerate(tower.encoder.layers)}
+        modules["pooled"] = projector.avg_pool
+
+        def keep(name: str) -> Any:
+            def hook(_: Any, __: Any, out: Any) -> None:
+                found[name] = (out[0] if isinstance(out, tuple) else out)[0].numpy()
+
+            return hook
+
+        hooks = [each.register_forward_hook(keep(name)) for name, each in modules.items()]
+        made = inner.get_image_features(torch.tensor(pixels)[None]).pooler_output[0].numpy()
+        for hook in hooks:
+            hook.remove()
+        found["pooled"] = found["pooled"].reshape(len(found["pooled"]), -1).T.copy()
+        return found | {"rows": made}
 
     @torch.no_grad()
     def logits(self, embeds: np.ndarray, kinds: np.ndarray) -> np.ndarray:

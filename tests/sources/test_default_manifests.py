@@ -16,6 +16,7 @@ from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
 from tests.components.test_pixels import picture
+from tests.reference.gemma3 import Gemma3
 from tests.reference.gemma4_vision import Gemma4Vision
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
 from tests.reference.test_qwen3_asr_released import release
@@ -223,4 +224,25 @@ def test_a_gemma_4_that_sees_runs_by_its_id_and_then_offline(hub, new_process, t
     assert answered.strip() == want.strip()
     new_process(offline=True)
     assert main(command) == 0
+    assert capsys.readouterr().out == answered
+
+
+def test_a_gemma_3_that_sees_runs_by_its_id_locked_and_offline(hub, new_process, tmp_path, capsys):
+    large = {"image_size": 896, "num_hidden_layers": 1, "num_attention_heads": 1}
+    repo = Gemma3(256, **large).write(tmp_path / "repo")
+    mirror = hub({"ann/my-gemma-3": twin(repo)})
+    assert composer.check("ann/my-gemma-3").ok
+    weights = (repo / "model.safetensors").stat().st_size
+    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
+    file = tmp_path / "picture.png"
+    Image.fromarray(picture(60, 80)).save(file)
+    command = ["run", "ann/my-gemma-3", "--task", "see", "-i", f"picture={file}"]
+    command += ["--set", "answer.max_tokens=4"]
+    assert main(command) == 0
+    answered = capsys.readouterr().out
+    assert main(["new", str(tmp_path / "mine"), "--from", "ann/my-gemma-3"]) == 0
+    assert main(["lock", str(tmp_path / "mine")]) == 0
+    new_process(offline=True)
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "mine"), *command[2:]]) == 0
     assert capsys.readouterr().out == answered

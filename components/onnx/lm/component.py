@@ -58,7 +58,8 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
 
     Each architecture is a file of `components/models/`. It takes the folders of mlx.lm, plain or
     quantized by MLX to 4 or 8 bits, has the same ports, and computes in float32: on a CPU without
-    a fast MLX it is many times as fast. The space `embed` is what the embedding table returns.
+    a fast MLX it is many times as fast. The space `embed` is what the embedding table returns. A
+    Gemma 3 inside a larger checkpoint has `embed_scaled` too, as its residual stream takes rows.
     """
 
     backend = "numpy"
@@ -119,6 +120,7 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         self.table = EmbeddingRows(found.table)
         self.bidirectional = AHEAD in found.inputs
         self.audio_attention = audio_attention
+        self.scale = np.float32(checkpoint.table.width**0.5)
         self.adapters = OnnxAdapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         self.tokenizer = tokenizer
@@ -139,6 +141,11 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         """Look ids up; a quantized table is dequantized row by row."""
         self.writer.check_ids(ids)
         return self.table.look_up(ids)
+
+    @method(rows="N D @embed_scaled", returns="N D @embed", converts=True)
+    def unscaled(self, rows: np.ndarray) -> np.ndarray:
+        """Divide rows by what the decoder multiplies by: the square root of D."""
+        return rows / self.scale
 
     @method(
         embeds="T D @embed",
