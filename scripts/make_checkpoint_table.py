@@ -1,6 +1,7 @@
 """Write docs/checkpoints.md: what each key of each architecture's config does here.
 
-It runs the sweep of tests/config_sweep.py, which takes some minutes: torch, MLX and ONNX Runtime.
+It runs the sweep of tests/config_sweep.py, which takes some minutes for each architecture: torch,
+MLX and ONNX Runtime. `scripts/make_checkpoint_table.py mlx.llama onnx.qwen3` remakes those two.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ import transformers
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.config_sweep import KINDS, WRAPPED, Case, cases, run  # noqa: E402
+from tests.config_sweep import ALL, Case, cases, run  # noqa: E402
 
 INTRODUCTION = """# Keys of a decoder's config.json
 
-Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take
-and that transformers can build, four layers of random weights, each key at other values and each
-key absent. `right` means the same ids as transformers continues a prompt with and logits within
-0.1 % of the largest; `refused` that `composer check` names the key and its line. Nothing else
-occurs, except that a key which contradicts the tensors is found when they are loaded (`tensors`).
+Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take,
+four layers of random weights, each key at other values, absent and null, and the scaling of
+positions in the older spelling too. `right` means the same ids as transformers continues a prompt
+with and logits within 0.1 % of the largest; `refused` that `composer check` names the key and its
+line. Nothing else occurs, except that a key which contradicts the tensors is found when they are
+loaded (`tensors`).
+
+transformers has no `xverse` and no `telechat3`: both are its Llama by another name, and compared
+with that. mlx-lm's `gear`, `plamo3`, `spark2_5` and `talkie` have nothing to be compared with, and
+`muse_spark` rounds to bfloat16 between its layers, so that ids differ: these are refused (W240), as
+is whatever a newer mlx-lm adds, until it stands here.
 
 A key that changes nothing (names, dropout, generation settings) is taken at any value. A key that
 nothing reads is refused: W257. `config: {ignore: [key]}` at the component declares that it changes
@@ -32,34 +39,61 @@ nothing. Positions: a limit with scaling is the scaled one; `dynamic` stays at t
 """
 
 
-def main() -> None:
-    """Run the sweep and write the page."""
+PAGE = ROOT / "docs" / "checkpoints.md"
+SWEPT: dict[str, tuple[str, ...]] = {
+    "mlx": ALL,
+    "onnx": ("gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"),
+}
+
+
+def main(chosen: list[str]) -> None:
+    """Run the sweep of the chosen architectures, or of all, and write the page after each."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    parts = [INTRODUCTION]
-    swept = {
-        "mlx": [*KINDS, *WRAPPED],
-        "onnx": ["gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"],
-    }
-    for backend, kinds in swept.items():
+    tables = stored_tables()
+    for backend, kinds in SWEPT.items():
         for kind in kinds:
-            heading = f"## `{backend}.lm`: {kind}\n\n| key | outcome |\n|---|---|\n"
-            parts.append(heading + table(kind, backend))
-    (ROOT / "docs" / "checkpoints.md").write_text("\n".join(parts))
+            if chosen and f"{backend}.{kind}" not in chosen:
+                continue
+            heading = f"## `{backend}.lm`: {kind}\n"
+            tables[heading] = f"\n| key | outcome |\n|---|---|\n{table(kind, backend)}"
+            write(tables)
+
+
+def stored_tables() -> dict[str, str]:
+    """Return the page's tables by their headings."""
+    parts = re.split(r"^(## .*\n)", PAGE.read_text(), flags=re.MULTILINE)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return {heading: text.rstrip("\n") + "\n" for heading, text in pairs}
+
+
+def write(tables: dict[str, str]) -> None:
+    """Write the page, its tables in the order of the sweep."""
+    parts = [INTRODUCTION]
+    for backend, kinds in SWEPT.items():
+        for kind in kinds:
+            heading = f"## `{backend}.lm`: {kind}\n"
+            if heading in tables:
+                parts.append(heading + tables[heading])
+    PAGE.write_text("\n".join(parts))
 
 
 def table(kind: str, backend: str) -> str:
     """Return a row for each change, those without effect in one."""
-    rows, plain = [], []
+    rows, absent, null = [], [], []
     for case in cases(kind):
         what, detail = outcome(case, backend)
         if what == "not built":
             continue
         if case.drop and what == "right":
-            plain.append(case.drop)
+            absent.append(case.drop)
+            continue
+        if case.null and what == "right":
+            null.append(case.null)
             continue
         rows.append(f"| {case.name.replace('|', ' ')} | {what}{detail} |")
-    rows.append(f"| absent: {', '.join(plain)} | right |")
+    rows.append(f"| absent: {', '.join(absent)} | right |")
+    rows.append(f"| null: {', '.join(null)} | right |")
     return "\n".join(rows) + "\n"
 
 
@@ -76,4 +110,4 @@ def outcome(case: Case, backend: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

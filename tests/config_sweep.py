@@ -155,6 +155,7 @@ TOGETHER: dict[str, tuple[dict[str, Any], ...]] = {
 # Models for images and text, by the text model inside them.
 WRAPPED = {
     "gemma3": "gemma3_text",
+    "lfm2-vl": "lfm2",
     "llava": "llama",
     "mistral3": "mistral",
     "pixtral": "mistral",
@@ -162,7 +163,11 @@ WRAPPED = {
     "qwen2_vl": "qwen2",
     "qwen3_5": "qwen3_5_text",
     "qwen3_vl": "qwen3",
+    "qwen3_vl_moe": "qwen3_moe",
 }
+# Models of other names that are, by their publishers' code, the one that transformers builds.
+RENAMED = {"telechat3": "llama", "xverse": "llama"}
+ALL = (*KINDS, *WRAPPED, *RENAMED)
 SKIPPED = frozenset(
     """
     architectures bos_token_id eos_token_id pad_token_id model_type transformers_version
@@ -173,12 +178,18 @@ SKIPPED = frozenset(
 
 @dataclass(frozen=True)
 class Case:
-    """An architecture with one change; `drop` is a key that is taken out of the saved config."""
+    """An architecture with one change.
+
+    `drop` is a key that is taken out of the saved config, `null` one that is null there, and with
+    `old` rope_parameters are spelled as before transformers 5.
+    """
 
     kind: str
     name: str
     change: dict[str, Any]
     drop: str | None = None
+    null: str | None = None
+    old: bool = False
     outer: str | None = None
 
 
@@ -193,9 +204,9 @@ class Outcome:
 
 def cases(name: str) -> Iterator[Case]:
     """Yield every change of one architecture."""
-    kind = WRAPPED.get(name, name)
+    kind = (WRAPPED | RENAMED).get(name, name)
     for case in inner_cases(kind):
-        yield replace(case, outer=name) if name in WRAPPED else case
+        yield case if kind == name else replace(case, outer=name)
 
 
 def inner_cases(kind: str) -> Iterator[Case]:
@@ -207,11 +218,15 @@ def inner_cases(kind: str) -> Iterator[Case]:
             continue
         for other in others(key, value):
             yield Case(kind, f"{key}: {shortened(other)}", {key: other})
+            if key == "rope_parameters" and FULL not in other:
+                yield Case(kind, f"rope_scaling: {shortened(other)}", {key: other}, old=True)
     for change in TOGETHER.get(kind, ()):
         yield Case(kind, ", ".join(f"{k}: {shortened(v)}" for k, v in change.items()), change)
     for key in config:
         if key not in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers"):
-            yield Case(kind, f"{key} absent", {}, key)
+            yield Case(kind, f"{key} absent", {}, drop=key)
+            if config[key] is not None:
+                yield Case(kind, f"{key}: null", {}, null=key)
 
 
 def others(key: str, value: Any) -> tuple[Any, ...]:
@@ -283,16 +298,30 @@ def save(case: Case, model: Any, folder: Path) -> Any:
     model.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    if case.drop:
-        del config[case.drop]
+    if case.drop or case.null or case.old:
+        config.pop(case.drop, None)
+        if case.null:
+            config[case.null] = None
+        if case.old:
+            spell_as_before(config)
         path.write_text(json.dumps(config, indent=1))
         model = type(model).from_pretrained(folder, attn_implementation="eager").float().eval()
-    if case.outer:
+    if case.outer in RENAMED:
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"model_type": case.outer}, indent=1))
+    elif case.outer:
         wrap(folder, case.outer)
     words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(ROWS)}, unk_token="w0"))
     words.decoder = decoders.Fuse()
     words.save(str(folder / "tokenizer.json"))
     return model
+
+
+def spell_as_before(config: dict[str, Any]) -> None:
+    """Spell how positions turn as `rope_theta` and `rope_scaling`."""
+    rules = config.pop("rope_parameters")
+    config["rope_theta"] = rules.pop("rope_theta")
+    config["rope_scaling"] = {"type": rules.pop("rope_type"), **rules}
 
 
 def wrap(folder: Path, outer: str) -> None:
@@ -304,8 +333,26 @@ def wrap(folder: Path, outer: str) -> None:
         names["tie_word_embeddings"] = inner["tie_word_embeddings"]
     path.write_text(json.dumps({**names, "vocab_size": ROWS, "text_config": inner}, indent=1))
     tensors = load_file(folder / "model.safetensors")
+    if outer == "lfm2-vl":
+        for name in [name for name in tensors if name.endswith("conv.conv.weight")]:
+            tensors[name] = tensors[name].swapaxes(1, 2).contiguous()
+    if outer == "qwen3_vl_moe":
+        join_experts(tensors)
     tensors = {f"language_model.{name}": value for name, value in tensors.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def join_experts(tensors: dict[str, Any]) -> None:
+    """Join the experts of each layer: gates and ups [E, D, 2 I], downs [E, I, D]."""
+    for first in [name for name in tensors if name.endswith("experts.0.gate_proj.weight")]:
+        at = first.removesuffix("0.gate_proj.weight")
+        parts: dict[str, list[Any]] = {"gate_proj": [], "up_proj": [], "down_proj": []}
+        for part, found in parts.items():
+            while (name := f"{at}{len(found)}.{part}.weight") in tensors:
+                found.append(tensors.pop(name).T)
+        gates, ups, downs = (torch.stack(each) for each in parts.values())
+        tensors[f"{at}gate_up_proj"] = torch.cat([gates, ups], 2)
+        tensors[f"{at}down_proj"] = downs.contiguous()
 
 
 def greedy_of_torch(model: Any) -> list[int]:

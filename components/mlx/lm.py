@@ -21,6 +21,7 @@ from composer.generation.text import read_tokenizer
 from composer.generation.tokenizer_process import RawTokenizer
 
 from ..checkpoints.file_stamps import require_unchanged
+from ..checkpoints.finite import damage_in
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.tied_head import require_equal_head
@@ -116,8 +117,10 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
         self.device = device
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
-        limit = checkpoint.mlx_config.positions
-        self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit, cache_gb)
+        limit, damage = checkpoint.mlx_config.positions, damage_in(checkpoint.tensors)
+        self.writer = TextGenerator(
+            self.decoder, tokenizer, self.rows, self.stop, limit, cache_gb, damage
+        )
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:

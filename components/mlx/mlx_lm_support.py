@@ -14,6 +14,8 @@ from typing import Any
 from composer.core.errors import Problem
 from composer.formats.file_problems import show
 
+from .config.conventions import COMPARED
+
 EMBEDS = "input_embeddings"
 
 
@@ -69,6 +71,13 @@ def unsupported_problem(config: Mapping[str, Any]) -> Problem | None:
             "W240",
             f"mlx-lm's '{kind}' reads per-layer inputs from ids, which mlx.lm does not give it",
             hint="an architecture with per-layer inputs needs a component with a port for them",
+        )
+    if kind not in COMPARED:
+        return Problem(
+            "W240",
+            f"mlx-lm's '{kind}' was not compared with another implementation, so it is not known "
+            "which keys of its config it reads as they are meant",
+            hint="docs/checkpoints.md lists the architectures that were",
         )
     return None
 

@@ -242,5 +242,5 @@ def _unknown(kind: str, hint: str | None) -> Problem:
         "W254",
         f"composer has no network of its own for the model_type {show(kind)}",
         causes=(f"it has {listed(sorted(architectures()))}",),
-        hint=hint or "use mlx.lm, which takes what mlx-lm knows",
+        hint=hint or "mlx.lm takes more of them, which docs/checkpoints.md lists",
     )

@@ -25,6 +25,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ..checkpoints import packing
 from ..checkpoints.decoder_facts import decoder_facts
 from ..checkpoints.file_stamps import require_unchanged
+from ..checkpoints.finite import damage_in
 from ..checkpoints.gemma4.checkpoint import Gemma4Checkpoint, read_decoder
 from ..checkpoints.gemma4.ports import (
     adapters_of,
@@ -122,7 +123,9 @@ class OnnxGemma4(Component, name="onnx.gemma4"):
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         rows, stop = found.checkpoint.table.rows, found.checkpoint.stop
         limit, room = found.positions, placement.get("cache_gb")
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, room)
+        self.writer = TextGenerator(
+            self.decoder, tokenizer, rows, stop, limit, room, damage_in(found.checkpoint.tensors)
+        )
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem, errors_of
@@ -39,7 +39,7 @@ def read_config(
         data = ranges.read(0, ranges.size)
     refuse_wrong_type(location, data[:512], "a JSON file")
     config = parse_object(location, data, most=LARGEST)
-    problems = list(unsafe_keys(config, location))
+    problems = [*unsafe_keys(config, location), *unread_quantization(config, location)]
     errors = errors_of(problems)
     if errors:
         raise ComposerError(errors)
@@ -77,6 +77,24 @@ def unsafe_keys(
             if isinstance(inner, dict) and key not in IGNORED:
                 found += unsafe_keys(inner, location, path)
     return tuple(found)
+
+
+def unread_quantization(config: Mapping[str, Any], location: Location) -> Iterator[Problem]:
+    """Warn of a `quantization_config` that differs from the `quantization` beside it.
+
+    mlx-lm writes the same under both names, and reads the first.
+    """
+    own, other = config.get("quantization"), config.get("quantization_config")
+    if not isinstance(own, dict) or other is None:
+        return
+    if not isinstance(other, dict) or {"mode": "affine", **own} != {"mode": "affine", **other}:
+        yield Problem(
+            "L347",
+            "quantization_config differs from quantization, which alone is read",
+            Place(str(location)),
+            hint="remove the one that the weights are not packed by",
+            severity="warning",
+        )
 
 
 def _drop_ignored(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from composer.generation.text import Tokenizer
 class TextGenerator:
     """Continue prompts: `rows` ids exist, `stop` ids end a text, `limit` is the context length.
 
-    What is remembered of all sequences in flight takes at most `cache_gb`.
+    What is remembered of all sequences in flight takes at most `cache_gb`. Where logits are no
+    numbers, `damage` names the weights that are none; it may take as long as reading them all.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TextGenerator:
         stop: frozenset[int],
         limit: int | None,
         cache_gb: float | None = None,
+        damage: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.decoder = decoder
         self.prefix_cache = PrefixCache(decoder)
@@ -41,6 +43,7 @@ class TextGenerator:
         self.rows = rows
         self.stop = stop
         self.limit = limit
+        self.damage = damage
 
     def write(
         self, prompt: DecoderInput, options: GenerationOptions
@@ -54,7 +57,19 @@ class TextGenerator:
         prompt = replace(prompt, reuse_cache=options.reuse_cache)
         limited = replace(options, max_tokens=budget)
         request = limited.request(prompt, self.tokenizer, self.stop, self.rows)
-        return self.scheduler.generate(request)
+        return self._with_cause(self.scheduler.generate(request))
+
+    def _with_cause(
+        self, answer: Generator[Token, bool | None, dict[str, Any]]
+    ) -> Generator[Token, bool | None, dict[str, Any]]:
+        try:
+            return (yield from answer)
+        except ComposerError as error:
+            problems = list(error.problems)
+            for at, problem in enumerate(problems):
+                if problem.code == "R512" and not problem.causes:
+                    problems[at] = replace(problem, causes=self.damage())
+            raise ComposerError(problems) from error
 
     def replay(self, prompt: DecoderInput, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""

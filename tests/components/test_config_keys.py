@@ -8,9 +8,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from composer.components.mlx import mlx_lm_support
 from composer.components.mlx.config.conversion import convert_config
 from composer.components.mlx.lm import MlxLanguageModel, MlxLmConfig
+from composer.components.mlx.mlx_lm_package import model_module
+from composer.components.models.decoder import architectures
+from composer.components.models.decoder_config import DecoderConfigReader
 from composer.components.onnx.lm import OnnxLanguageModel
 from composer.components.onnx.lm.component import OnnxLmConfig as OnnxConfig
 from composer.core.component import Spec
@@ -19,7 +24,7 @@ from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.formats.json_positions import key_position
-from tests.config_sweep import KINDS, WRAPPED, cases, run
+from tests.config_sweep import ALL, KINDS, cases, run, settings, wrap
 from tests.streams import ids_of
 
 FOREIGN = sorted((Path(__file__).parent / "foreign_models").iterdir())
@@ -32,6 +37,9 @@ QUICK = {  # the slow sweep has every key of every architecture
     "ministral3": ("as it is",),
     "qwen2_vl": ("as it is", "use_sliding"),
     "mixtral": ("head_dim", "sliding_window"),
+    "telechat3": ("as it is",),
+    "lfm2-vl": ("as it is",),
+    "qwen3_vl_moe": ("as it is",),
 }
 
 
@@ -110,7 +118,7 @@ def test_other_values_are_right_or_refused(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, *WRAPPED])
+@pytest.mark.parametrize("kind", ALL)
 def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
     assert sweep(kind, (), tmp_path) == []
 
@@ -119,6 +127,88 @@ def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
 def test_every_key_is_right_or_refused_on_onnx_runtime(kind, tmp_path):
     assert sweep(kind, (), tmp_path, "onnx") == []
+
+
+def test_every_architecture_that_is_taken_is_swept():
+    """What nothing was compared with is refused, muse_spark for one, which rounds to bfloat16."""
+    package = mlx_lm_support.mlx_lm_folder()
+    names = {file.stem for file in (package / "models").glob("*.py")}
+    names |= mlx_lm_support._tables(package / "utils.py")["MODEL_REMAPPING"].keys()
+    taken = {name for name in names if not mlx_lm_support.unsupported_problem({"model_type": name})}
+    assert taken <= {*ALL} | {"qwen3_5"}  # swept as qwen3_5_text too
+    for name in ("gear", "muse_spark", "plamo3", "spark2_5", "talkie"):
+        problem = mlx_lm_support.unsupported_problem({"model_type": name})
+        assert (problem.code, name in names) == ("W240", True)
+        assert f"mlx-lm's '{name}' was not compared with another implementation" in problem.message
+
+
+SHAPES = {  # what tensors show, and what is no number of the network's
+    "head_dim", "hidden_size", "intermediate_size", "max_position_embeddings", "model_type",
+    "moe_intermediate_size", "num_attention_heads", "num_experts", "num_hidden_layers",
+    "num_key_value_heads", "num_local_experts", "qk_head_dim", "vocab_size",
+}  # fmt: skip
+
+
+def without_each_key(kind):
+    """Yield a config without a key, and with transformers' default of it, at a long limit."""
+    long = {"max_position_embeddings": 32768}
+    config = CONFIG_MAPPING[kind](**settings(kind, long))
+    whole = json.loads(config.to_json_string(use_diff=False))
+    for key in whole.keys() - SHAPES - {"tie_word_embeddings"}:
+        absent = {name: value for name, value in whole.items() if name != key}
+        try:
+            read = CONFIG_MAPPING[kind](**{k: v for k, v in absent.items() if k != "model_type"})
+        except Exception:  # transformers needs it
+            continue
+        default = json.loads(read.to_json_string(use_diff=False)).get(key)
+        yield key, absent, {**absent, key: default}
+
+
+def converted(config):
+    """Return what mlx-lm's dataclass reads, and the window; None where it is refused."""
+    models = mlx_lm_support.mlx_lm_folder() / "models"
+    name = mlx_lm_support.mlx_lm_module_name(config)
+    head = not config.get("tie_word_embeddings", True)
+    made = convert_config(config, models, name, head=head)
+    if made.problems:
+        return None
+    read = model_module(name).ModelArgs.from_dict({**made.config})
+    return {k: v for k, v in vars(read).items() if k not in SHAPES}, made.window
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "qwen3_5_text"])
+def test_an_absent_key_is_transformers_default(kind):
+    """Mistral's window of 4096 is one: no prompt of the sweep is as long as that."""
+    for key, absent, stated in without_each_key(kind):
+        found = converted(absent)
+        assert found is None or found == converted(stated), key
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
+def test_an_absent_key_is_transformers_default_on_onnx_runtime(kind):
+    def settings_of(config):
+        reader = DecoderConfigReader(config, 64, 160, config.get("tie_word_embeddings", True))
+        found = architectures()[kind].read_settings(reader)
+        return found if not reader.problems else None
+
+    for key, absent, stated in without_each_key(kind):
+        found = settings_of(absent)
+        assert found is None or found == settings_of(stated), key
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("llava", "gemma"), ("llava", "helium"), ("qwen3_vl", "olmo2")]
+)
+def test_another_text_model_inside_is_refused(tmp_path, outer, inner):
+    """Gemma's tensors have Llama's names: nothing but its name tells them apart."""
+    folder = edited(FOREIGN[1], tmp_path)
+    wrap(folder, outer)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["model_type"] = inner
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    text = error_text(folder)
+    assert "W240 mlx-lm's " in text
+    assert f"and text_config is '{inner}'" in text
 
 
 @pytest.mark.parametrize("kind", ["llama"])

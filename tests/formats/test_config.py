@@ -69,6 +69,26 @@ def test_dangerous_keys_are_dropped_with_a_warning() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("second", "notes"),
+    [
+        ({"bits": 4, "group_size": 64}, 0),
+        ({"bits": 4, "group_size": 64, "mode": "affine"}, 0),
+        (None, 0),
+        ({"bits": 8, "group_size": 64}, 1),
+        ({"bits": 4, "group_size": 64, "lm_head": False}, 1),
+        ({"quant_method": "gptq", "bits": 4}, 1),
+        ("4 bits", 1),
+    ],
+)
+def test_a_second_quantization_that_differs_is_told(second: object, notes: int) -> None:
+    warnings: list[Problem] = []
+    config = {"quantization": {"bits": 4, "group_size": 64}, "quantization_config": second}
+    read_config(HERE, one(json.dumps(config).encode()), warnings.append)
+    text = "L347 warning: quantization_config differs from quantization, which alone is read"
+    assert [str(each).partition("\n")[0] for each in warnings] == [f"repo/m: {text}"] * notes
+
+
 def test_harmless_values_of_those_keys_are_silent() -> None:
     quiet = {
         "model_file": None,

@@ -23,6 +23,7 @@ OFF_BY_DEFAULT = (
 )  # off unless it is asked
 UNCOUNTED = ("smollm3",)  # not from `max_window_layers` on
 NEVER = ("llama",)  # transformers reads no window in it
+DEFAULT = {"mistral": 4096}  # transformers' window where the key is absent; null is none
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read_sliding_window(
     As in transformers: `layer_types` comes first; without it Mistral's window is that of every
     layer, and Qwen's that of the layers from `max_window_layers` on.
     """
-    size, types = config.get("sliding_window"), config.get("layer_types")
+    size, types = stated_window(config, kind), config.get("layer_types")
     enabled = config.get("use_sliding_window")
     if types is None:
         if size is None or enabled is False or kind in NEVER:
@@ -73,9 +74,14 @@ def read_sliding_window(
     return AttentionWindow(size, sliding)
 
 
+def stated_window(config: Mapping[str, Any], kind: str) -> Any:
+    """Return how many positions a config's window has, or transformers' default."""
+    return config.get("sliding_window", DEFAULT.get(kind))
+
+
 def _beside(config: Mapping[str, Any], kind: str, types: Sequence[Any]) -> str | None:
     """Return how `layer_types` contradicts a window that is that of every layer."""
-    size, enabled = config.get("sliding_window"), config.get("use_sliding_window")
+    size, enabled = stated_window(config, kind), config.get("use_sliding_window")
     off = size is None or enabled is False or (enabled is None and kind in OFF_BY_DEFAULT)
     expected = FULL if off else SLIDING
     if all(each == expected for each in types):

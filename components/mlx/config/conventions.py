@@ -1,7 +1,9 @@
 """Facts of mlx-lm's architectures that their source does not show.
 
-`DEFAULTS` are transformers' defaults for missing keys where mlx-lm has another one or
-nothing; `WINDOWED` are those whose windows mlx-lm computes; `PER_TYPE` read positions for each type
+`COMPARED` are the model_types whose numbers were compared with those of another implementation,
+`TEXT_KINDS` those of a nested text model that a module computes. `DEFAULTS` are transformers'
+defaults for missing keys where mlx-lm has another one or nothing, by module and by model_type;
+`WINDOWED` are those whose windows mlx-lm computes; `PER_TYPE` read positions for each type
 of layer; `FIXED` are keys that are read or not and of which only these values are right.
 """
 
@@ -10,15 +12,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+COMPARED = frozenset(
+    """
+    gemma3 gemma3_text iquestcoder laguna lfm2 lfm2-vl lfm2_moe llama llava mellum ministral3
+    mistral mistral3 mistral4 mixtral pixtral qwen2 qwen2_5_vl qwen2_vl qwen3 qwen3_5 qwen3_moe
+    qwen3_vl qwen3_vl_moe smollm3 telechat3 xverse
+    """.split()
+)
+TEXT_KINDS: Mapping[str, tuple[str, ...]] = {
+    "gemma3_text": ("gemma3_text", "gemma3"),
+    "lfm2": ("lfm2",),
+    "llama": ("llama", "mistral"),
+    "ministral3": ("ministral3",),
+    "mistral4": ("mistral4",),
+    "qwen2": ("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
+    "qwen3": ("qwen3", "qwen3_vl", "qwen3_vl_text"),
+    "qwen3_5": ("qwen3_5", "qwen3_5_text"),
+    "qwen3_moe": ("qwen3_moe", "qwen3_vl_moe", "qwen3_vl_moe_text"),
+}
+DEFAULT_TEXT = {"mistral3": "mistral", "pixtral": "mistral"}  # where text_config names no kind
+
 SILU = ("silu", "swish")
 GELU = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
 ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
 ACTIVATION: Mapping[str, tuple[str, ...]] = {"gemma3_text": GELU}  # others: SILU
 
-WINDOWED = frozenset(
-    ("gear", "gemma3_text", "laguna", "mellum", "muse_spark", "plamo3", "spark2_5")
-)
-PER_TYPE = frozenset(("laguna", "mellum", "spark2_5"))
+WINDOWED = frozenset(("gemma3_text", "laguna", "mellum"))
+PER_TYPE = frozenset(("laguna", "mellum"))
 REGULAR = {"gemma3_text": "sliding_window_pattern", "qwen3_5": "full_attention_interval"}
 HYBRID = frozenset(("lfm2", "lfm2_moe", "qwen3_5"))  # layer_types other than attention
 MULTIPLIED = frozenset(("mistral4",))  # multiplies scores by YaRN's mscale_all_dim itself
@@ -26,6 +46,8 @@ SPECIAL_HEADS = frozenset(("gemma3_text",))  # has a head where one is stored, w
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "llama": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0},
+    "iquestcoder": {"rms_norm_eps": 1e-5},
+    "laguna": {"num_experts_per_tok": 8},
     "qwen2": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0},
     "qwen3": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "head_dim": 128},
     "qwen3_moe": {
@@ -59,6 +81,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "block_ffn_dim_multiplier": 1.0,
         "block_auto_adjust_ff_dim": True,
     },
+    "mistral4": {"rope_interleave": True},
     "lfm2_moe": {
         "norm_eps": 1e-5,
         "rope_theta": 1e6,
@@ -79,7 +102,6 @@ FULL_NEEDED = frozenset(("laguna", "mellum"))  # at least one layer sees everyth
 
 KINDS_OF: Mapping[str, tuple[str, ...]] = {  # kinds of scaling, where not all are computed
     "mellum": ("yarn", "llama3", "dynamic"),
-    "gear": (),
 }
 UNMASKED = frozenset(("ministral3",))  # no window can be given to its layers
 NUMBERS_NEEDED = {

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.file_problems import show_bare
+from composer.core.suggest import listed
+from composer.formats.file_problems import show, show_bare
 
 from ...checkpoints.config_keys.key_positions import Placed
 from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
@@ -25,6 +26,7 @@ from .conventions import (
     PER_TYPE,
     SILU,
     SPECIAL_HEADS,
+    TEXT_KINDS,
 )
 from .draft import ConfigDraft
 from .layers import check_layer_types, convert_windows
@@ -53,6 +55,7 @@ def convert_config(
     """Convert a config for mlx-lm's module `name`; `head` is whether one is stored."""
     arguments = read_architecture_keys(models, name, config)
     draft = ConfigDraft(config, models, name, arguments, head, ignore)
+    _check_text_kind(draft)
     _rename_aliases(draft)
     rules = convert_rope(draft)
     window = convert_windows(draft)
@@ -67,6 +70,14 @@ def convert_config(
     counts = takes_length_from_ids(models, arguments.module)
     limit = max_positions(draft.source, rules)
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))
+
+
+def _check_text_kind(draft: ConfigDraft) -> None:
+    """Refuse a nested text model that mlx-lm would compute as another one."""
+    kinds = TEXT_KINDS.get(draft.module, ())
+    if draft.arguments.nested and draft.kind not in (*kinds, draft.name):
+        message = f"mlx-lm's {draft.name} computes {listed(kinds)}, and text_config is "
+        draft.add_problem(message + show(draft.kind), "model_type", code="W240")
 
 
 def _rename_aliases(draft: ConfigDraft) -> None:
@@ -98,7 +109,7 @@ def _convert_head(draft: ConfigDraft) -> None:
 
 def _fill_defaults(draft: ConfigDraft) -> None:
     """Add transformers' defaults for missing keys; refuse missing required keys."""
-    defaults = {**DEFAULTS.get(draft.module, {})}
+    defaults = {**DEFAULTS.get(draft.module, {}), **DEFAULTS.get(draft.kind, {})}
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
     if type(width) is int and type(heads) is int and heads > 0:
         defaults.setdefault("head_dim", width // heads)
@@ -106,7 +117,8 @@ def _fill_defaults(draft: ConfigDraft) -> None:
         defaults.setdefault("block_dim", width)
     for key, value in defaults.items():
         if draft.target.get(key) is None and key in draft.arguments.read | draft.arguments.required:
-            draft.target[key] = value
+            null_flag = value is True and key in draft.target  # no default, but false
+            draft.target[key] = False if null_flag else value
     if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
         draft.add_missing("rope_parameters")
     check_layer_types(draft)

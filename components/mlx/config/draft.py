@@ -11,6 +11,7 @@ from composer.core.errors import Problem
 
 from ...checkpoints.config_keys.key_positions import Placed
 from .arguments import TEXT, ArchitectureKeys
+from .conventions import DEFAULT_TEXT
 
 
 @dataclass
@@ -49,7 +50,9 @@ class ConfigDraft:
     def kind(self) -> str:
         """Return the model_type of the text model."""
         kind = self.source.get("model_type")
-        return kind if isinstance(kind, str) else self.name
+        if isinstance(kind, str):
+            return kind
+        return DEFAULT_TEXT.get(str(self.config.get("model_type")), self.name)
 
     @property
     def layers(self) -> int:

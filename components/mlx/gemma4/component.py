@@ -19,6 +19,7 @@ from composer.generation.text import read_tokenizer
 from composer.generation.tokenizer_process import RawTokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
+from ...checkpoints.finite import damage_in
 from ...checkpoints.gemma4.checkpoint import TABLE, Gemma4Checkpoint, read_decoder
 from ...checkpoints.gemma4.ports import optional_per_layer
 from ...checkpoints.gemma4.quantization import recipe_schemes
@@ -111,9 +112,9 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         self.adapters = MlxAdapters(model, adapters, decoder.checkpoint)
         self.bidirectional = decoder.settings.bidirectional
         self.decoder = PictureDecoder(model, device, self.rows, self.adapters)
-        limit = decoder.settings.args["max_position_embeddings"]
-        rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, cache_gb)
+        checkpoint, limit = decoder.checkpoint, decoder.settings.args["max_position_embeddings"]
+        rows, stop, damage = checkpoint.table.rows, checkpoint.stop, damage_in(checkpoint.tensors)
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, cache_gb, damage)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
@@ -173,8 +174,7 @@ class MlxGemma4(CalibratedDecoder, Component, name="mlx.gemma4"):
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
         Each generated token adds its own embedding and its own per-layer rows; `pictures` marks the
-        rows of pictures. The options are those of mlx.lm. The call itself raises errors of the
-        options; decoding starts with the first token.
+        rows of pictures. The call itself raises errors of the options, which are those of mlx.lm.
         """
         prompt = self.prompt(embeds, per_layer, pictures, adapters)
         return self.writer.write(prompt, options)

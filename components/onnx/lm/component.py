@@ -25,6 +25,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ...checkpoints.config_keys.meaning import IGNORE
 from ...checkpoints.decoder_facts import decoder_facts, without_head
 from ...checkpoints.file_stamps import require_unchanged
+from ...checkpoints.finite import damage_in
 from ...checkpoints.folder import HEAD, PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import layer_projections
@@ -127,7 +128,9 @@ class OnnxLanguageModel(Component, name="onnx.lm"):
         self.stop = checkpoint.stop
         rows, limit = checkpoint.table.rows, found.positions
         room = placement.get("cache_gb")
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, self.stop, limit, room)
+        self.writer = TextGenerator(
+            self.decoder, tokenizer, rows, self.stop, limit, room, damage_in(checkpoint.tensors)
+        )
 
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the network's inputs for generated ids."""

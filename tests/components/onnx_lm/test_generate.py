@@ -1,5 +1,7 @@
 """Tokens that stream, are sampled, keep their cache, and options that are refused."""
 
+import shutil
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -7,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from composer.core.errors import ComposerError
 from composer.generation.decoder import DecoderInput, SequenceState
 from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, greedy, together
+from tests.components.mlx_lm.models import load as load_on_mlx
 from tests.components.onnx_lm.loading import load
 from tests.streams import outputs
 
@@ -104,6 +107,35 @@ def test_overflow_is_an_error_not_a_text(lm):
         with pytest.raises(ComposerError, match="R512"):
             lm.decoder.greedy([SequenceState(None, np.array(odd, np.float32))])
     assert lm.decoder.greedy([SequenceState(None, np.array([0.0, 2.0, -np.inf]))]) == [1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("backend", ["mlx", "onnx"])
+def test_a_weight_that_is_no_number_is_named(folder, mixed, tmp_path, value, backend):
+    loads = {"mlx": load_on_mlx, "onnx": load}
+    packed = shutil.copytree(mixed, tmp_path / "packed")
+    for file, name in (
+        (folder / "model.safetensors", "model.layers.1.mlp.down_proj.weight"),
+        (packed / "model.safetensors", "model.layers.1.self_attn.q_proj.scales"),
+    ):
+        tensors = load_file(file)
+        tensors[name] = tensors[name].copy()
+        tensors[name][3, 0] = value
+        save_file(tensors, file)
+        lm = loads[backend](file.parent)
+        embeds = lm.embed(lm.decoder.from_numpy(IDS))
+        with pytest.raises(ComposerError) as caught:
+            next(lm.generate(embeds))
+        (problem,) = caught.value.problems
+        assert problem.code == "R512"
+        (cause,) = problem.causes
+        assert cause.endswith(f"{name} holds numbers that are NaN or infinite")
+
+
+def test_sound_weights_are_not_blamed(lm):
+    with pytest.raises(ComposerError) as caught:
+        next(lm.generate(np.full((3, WIDTH), np.nan, np.float32)))
+    assert caught.value.problems[0].causes == ()
 
 
 def test_logits_that_are_all_zero_are_an_error_not_the_first_token(lm):

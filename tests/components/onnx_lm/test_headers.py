@@ -60,7 +60,7 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
             {"model_type": "gear"},
             "repo/lm/config.json:1:311: W254 composer has no network of its own for the model_type "
             f"'gear'\n    it has {', '.join(sorted(decoder.architectures()))}\n"
-            "    hint: use mlx.lm, which takes what mlx-lm knows",
+            "    hint: mlx.lm takes more of them, which docs/checkpoints.md lists",
         ),
         ({"model_type": None}, "W254 composer has no network of its own for the model_type 'None'"),
         ({"hidden_act": "gelu"}, "W257 composer's qwen3 computes silu, and hidden_act is gelu"),
