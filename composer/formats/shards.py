@@ -13,7 +13,9 @@ from composer.formats.files import Files
 from composer.formats.strictjson import parse_object
 from composer.formats.wrong_file_type import refuse_wrong_type
 
-INDEX = ".safetensors.index.json"
+MODEL, INDEX = "model", ".safetensors.index.json"
+OF_FILES = "write the path of the file to use"
+OF_INDEXES = f"move one set of weights away, or name the index of the other {MODEL}{INDEX}"
 INDEX_SIZE = 32_000_000
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}\.safetensors")
 NUMBERED = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
@@ -45,14 +47,19 @@ class Shards:
 def find_shards(folder: Location, files: Files) -> Shards:
     """Return the model's files.
 
-    They are those of its index, else model.safetensors, else all that `model*` matches, else the
-    only one. Whatever lies beside them is not read.
+    They are those of model.safetensors.index.json, else model.safetensors, as transformers looks
+    for them, else those of the only index, else all that `model*` matches, else the only one.
+    Whatever lies beside them is not read.
     """
     names = files.names(folder)
     indexes = [name for name in names if name.endswith(INDEX)]
     stored = [name for name in names if name.endswith(".safetensors")]
+    if MODEL + INDEX in indexes:
+        return _indexed(folder, MODEL + INDEX, stored, files)
+    if f"{MODEL}.safetensors" in stored:
+        return _chosen(folder, [f"{MODEL}.safetensors"], stored)
     if len(indexes) > 1:
-        _ambiguous(folder, f"has {len(indexes)} indexes: {join_names(indexes)}")
+        _ambiguous(folder, f"has {len(indexes)} indexes: {join_names(indexes)}", OF_INDEXES)
     if indexes:
         return _indexed(folder, indexes[0], stored, files)
     if not stored:
@@ -64,9 +71,7 @@ def find_shards(folder: Location, files: Files) -> Shards:
             f"it has {join_names(others or names)}",
             hint="convert the weights to safetensors" if others else None,
         )
-    own = [name for name in stored if name.startswith("model")]
-    if "model.safetensors" in own:
-        own = ["model.safetensors"]
+    own = [name for name in stored if name.startswith(MODEL)]
     if not own and len(stored) > 1:
         _ambiguous(
             folder, f"has {len(stored)} safetensors files and no index: {join_names(stored)}"
@@ -76,8 +81,8 @@ def find_shards(folder: Location, files: Files) -> Shards:
     return _chosen(folder, own, stored)
 
 
-def _ambiguous(folder: Location, message: str) -> NoReturn:
-    refuse(folder, "S432", message, hint="write the path of the file to use")
+def _ambiguous(folder: Location, message: str, hint: str = OF_FILES) -> NoReturn:
+    refuse(folder, "S432", message, hint=hint)
 
 
 def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> Shards:

@@ -49,12 +49,30 @@ BESIDE = {
         INDEX: index(a=ONE, b=TWO),
         "consolidated.safetensors": model("a", "b"),
     },
+    "two indexes": {
+        ONE: model("a"),
+        TWO: model("b"),
+        INDEX: index(a=ONE, b=TWO),
+        "consolidated-00001-of-00001.safetensors": model("a", "b"),
+        "consolidated.safetensors.index.json": index(
+            a="consolidated-00001-of-00001.safetensors",
+            b="consolidated-00001-of-00001.safetensors",
+        ),
+    },
+    "the index of another precision": {
+        "model.safetensors": model("a"),
+        "model.fp16-00001-of-00001.safetensors": model("a"),
+        "model.fp16.safetensors.index.json": index(a="model.fp16-00001-of-00001.safetensors"),
+    },
 }
 WARNINGS = {
     "model.safetensors": "takes model.safetensors, not lora.safetensors",
     "another precision": "takes model.safetensors, not model.fp16.safetensors",
     "a series": "takes the 2 files of the model, not head.safetensors",
     "an index": "takes the 2 files of the model, not consolidated.safetensors",
+    "two indexes": "takes the 2 files of the model, not consolidated-00001-of-00001.safetensors",
+    "the index of another precision": "takes model.safetensors, not "
+    "model.fp16-00001-of-00001.safetensors",
 }
 
 BAD = {
@@ -74,9 +92,9 @@ BAD = {
         "    hint: write the path of the file to use",
     ),
     "two indexes": (
-        {ONE: model("a"), INDEX: b"{}", "b.safetensors.index.json": b"{}"},
-        "repo: S432 has 2 indexes: b.safetensors.index.json, model.safetensors.index.json\n"
-        "    hint: write the path of the file to use",
+        {ONE: model("a"), "c.safetensors.index.json": b"{}", "b.safetensors.index.json": b"{}"},
+        "repo: S432 has 2 indexes: b.safetensors.index.json, c.safetensors.index.json\n"
+        f"    hint: move one set of weights away, or name the index of the other {INDEX}",
     ),
     "no weight_map": (
         {ONE: model("a"), INDEX: b'{"metadata": {}}'},
