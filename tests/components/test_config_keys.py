@@ -200,7 +200,7 @@ def test_an_absent_key_is_transformers_default_on_onnx_runtime(kind):
     ("outer", "inner"), [("llava", "gemma"), ("llava", "helium"), ("qwen3_vl", "olmo2")]
 )
 def test_another_text_model_inside_is_refused(tmp_path, outer, inner):
-    """Gemma's tensors have Llama's names: nothing but its name tells them apart."""
+    """Gemma's tensors have Llama's names and shapes."""
     folder = edited(FOREIGN[1], tmp_path)
     wrap(folder, outer)
     config = json.loads((folder / "config.json").read_text())

@@ -81,7 +81,7 @@ def test_dangerous_keys_are_dropped_with_a_warning() -> None:
         ("4 bits", 1),
     ],
 )
-def test_a_second_quantization_that_differs_is_told(second: object, notes: int) -> None:
+def test_a_second_quantization_that_differs_is_warned_of(second: object, notes: int) -> None:
     warnings: list[Problem] = []
     config = {"quantization": {"bits": 4, "group_size": 64}, "quantization_config": second}
     read_config(HERE, one(json.dumps(config).encode()), warnings.append)
