@@ -211,6 +211,28 @@ def test_another_text_model_inside_is_refused(tmp_path, outer, inner):
     assert f"and text_config is '{inner}'" in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_config": ...}, ":2:2: W258 text_config is missing, and mlx-lm's mistral3 needs it"),
+        ({"text_config": None}, ":5:2: W241 text_config is None; expected an object"),
+        ({"rms_norm_eps": 0.1}, "W241 rms_norm_eps is 0.1 and, in text_config, 1e-06"),
+        ({"rope_theta": 123}, "W241 rope_theta is 123 and, in text_config, 500000.0"),
+    ],
+)
+def test_what_stands_beside_a_text_model_agrees_with_it(tmp_path, changes, message):
+    folder = edited(FOREIGN[1], tmp_path)
+    wrap(folder, "mistral3")
+    config = json.loads((folder / "config.json").read_text())
+    same = {key: config["text_config"][key] for key in ("rms_norm_eps", "vocab_size")}
+    config |= same
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    MlxLanguageModel.facts(spec(folder), Headers())
+    config = {key: value for key, value in (config | changes).items() if value is not ...}
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    assert message in error_text(folder)
+
+
 @pytest.mark.parametrize("kind", ["llama"])
 def test_onnx_runtime_turns_positions_as_transformers(kind, tmp_path):
     assert sweep(kind, ("rope_parameters",), tmp_path, "onnx") == []

@@ -30,7 +30,8 @@ TEXT_KINDS: Mapping[str, tuple[str, ...]] = {
     "qwen3_5": ("qwen3_5", "qwen3_5_text"),
     "qwen3_moe": ("qwen3_moe", "qwen3_vl_moe", "qwen3_vl_moe_text"),
 }
-DEFAULT_TEXT = {"mistral3": "mistral", "pixtral": "mistral"}  # where text_config names no kind
+# What has no text model but in text_config; the others take its settings beside model_type too.
+TEXT_NEEDED = frozenset(("gemma3", "lfm2-vl", "mistral3", "pixtral", "qwen3_vl_moe"))
 
 SILU = ("silu", "swish")
 GELU = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")

@@ -27,10 +27,13 @@ from .conventions import (
     SILU,
     SPECIAL_HEADS,
     TEXT_KINDS,
+    TEXT_NEEDED,
 )
 from .draft import ConfigDraft
 from .layers import check_layer_types, convert_windows
 from .rope import convert_rope
+
+TIED = "tie_word_embeddings"
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ def convert_config(
     """Convert a config for mlx-lm's module `name`; `head` is whether one is stored."""
     arguments = read_architecture_keys(models, name, config)
     draft = ConfigDraft(config, models, name, arguments, head, ignore)
-    _check_text_kind(draft)
+    _check_text_config(draft)
     _rename_aliases(draft)
     rules = convert_rope(draft)
     window = convert_windows(draft)
     _convert_head(draft)
     _fill_defaults(draft)
     _check_unread_keys(draft)
+    _check_outer_keys(draft)
     result: dict[str, Any] = draft.target
     if arguments.nested:
         result = {**config, TEXT: draft.target}
@@ -72,12 +76,29 @@ def convert_config(
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))
 
 
-def _check_text_kind(draft: ConfigDraft) -> None:
-    """Refuse a nested text model that mlx-lm would compute as another one."""
+def _check_text_config(draft: ConfigDraft) -> None:
+    """Refuse a nested text model that is none, or that mlx-lm would compute as another one."""
+    if not isinstance(draft.config.get(TEXT, {}), dict):
+        message = f"{TEXT} is {show_bare(draft.config[TEXT])}; expected an object"
+        draft.problems.append(((TEXT,), Problem("W241", message)))
+    elif not draft.arguments.nested and draft.name in TEXT_NEEDED:
+        message = f"{TEXT} is missing, and mlx-lm's {draft.name} needs it"
+        draft.problems.append((("model_type",), Problem("W258", message)))
     kinds = TEXT_KINDS.get(draft.module, ())
     if draft.arguments.nested and draft.kind not in (*kinds, draft.name):
         message = f"mlx-lm's {draft.name} computes {listed(kinds)}, and text_config is "
         draft.add_problem(message + show(draft.kind), "model_type", code="W240")
+
+
+def _check_outer_keys(draft: ConfigDraft) -> None:
+    """Refuse a number that stands beside text_config, where nothing reads it, and differs."""
+    if not draft.arguments.nested:
+        return
+    for key in sorted(draft.arguments.read & draft.config.keys() - {"model_type", TIED}):
+        value, inner = draft.config[key], draft.target.get(key)
+        if isinstance(value, bool | float | int | str) and inner not in (None, value):
+            message = f"{key} is {show_bare(value)} and, in {TEXT}, {show_bare(inner)}"
+            draft.problems.append(((key,), Problem("W241", message)))
 
 
 def _rename_aliases(draft: ConfigDraft) -> None:

@@ -11,7 +11,6 @@ from composer.core.errors import Problem
 
 from ...checkpoints.config_keys.key_positions import Placed
 from .arguments import TEXT, ArchitectureKeys
-from .conventions import DEFAULT_TEXT
 
 
 @dataclass
@@ -50,9 +49,7 @@ class ConfigDraft:
     def kind(self) -> str:
         """Return the model_type of the text model."""
         kind = self.source.get("model_type")
-        if isinstance(kind, str):
-            return kind
-        return DEFAULT_TEXT.get(str(self.config.get("model_type")), self.name)
+        return kind if isinstance(kind, str) else self.name
 
     @property
     def layers(self) -> int:
