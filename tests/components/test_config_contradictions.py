@@ -184,6 +184,13 @@ def test_both_backends_refuse_it(folders, kinds, changes, message, backend):
             {"num_experts_per_tok": ...},
             "W241 8 experts are taken for each token, and there are 4",
         ),
+        ("qwen3_moe", {"num_experts_per_tok": 0}, "W241 0 experts are taken for each token"),
+        ("qwen3_moe", {"num_experts": 0}, "W257 num_experts is 0, and mlx-lm's qwen3_moe needs"),
+        ("qwen3_moe", {"moe_intermediate_size": [32] * 4}, "W257 moe_intermediate_size is [32, "),
+        ("laguna", {"sliding_window": 0}, "W241 sliding_window is 0; expected a whole number from"),
+        ("laguna", {"sliding_window": -1}, "W241 sliding_window is -1; expected a whole number"),
+        ("qwen3_moe", {"decoder_sparse_step": 0}, "W241 decoder_sparse_step is 0; expected a"),
+        ("qwen3_moe", {"num_experts": "4"}, "W241 num_experts is 4; expected a whole number from"),
         (
             "smollm3",
             {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 2,

@@ -19,17 +19,55 @@ COUNTS = {
     "moe_intermediate_size": SIZE,
     "hidden_size_per_layer_input": SIZE,
     "num_experts_per_tok": HEADS,
+    "num_experts": HEADS,
+    "num_local_experts": HEADS,
+    "n_routed_experts": HEADS,
+    "n_shared_experts": HEADS,
+    "num_dense_layers": HEADS,
+    "first_k_dense_replace": HEADS,
+    "n_group": HEADS,
+    "topk_group": HEADS,
+    "decoder_sparse_step": HEADS,
+    "full_attention_interval": HEADS,
+    "sliding_window_pattern": HEADS,
+    "conv_L_cache": HEADS,
+    "linear_conv_kernel_dim": HEADS,
+    "linear_key_head_dim": HEADS,
+    "linear_value_head_dim": HEADS,
+    "linear_num_key_heads": HEADS,
+    "linear_num_value_heads": HEADS,
+    "qk_head_dim": HEADS,
+    "qk_nope_head_dim": HEADS,
+    "qk_rope_head_dim": HEADS,
+    "v_head_dim": HEADS,
+    "kv_lora_rank": SIZE,
+    "q_lora_rank": SIZE,
+    "block_dim": SIZE,
+    "block_ff_dim": SIZE,
+    "block_multiple_of": SIZE,
+    "shared_expert_intermediate_size": SIZE,
 }
-MAY_BE_NONE = {"hidden_size_per_layer_input", "num_experts_per_tok", "moe_intermediate_size"}
+MAY_BE_NONE = frozenset(
+    """
+    first_k_dense_replace hidden_size_per_layer_input moe_intermediate_size n_routed_experts
+    n_shared_experts num_dense_layers num_experts num_experts_per_tok num_local_experts
+    shared_expert_intermediate_size
+    """.split()
+)
 LISTED = {"moe_intermediate_size"}  # by layer, in some architectures
 FLAGS = frozenset(
     """
     attention_bias attn_bias bias block_auto_adjust_ff_dim conv_bias lm_head_bias mlp_bias
-    norm_topk_prob qkv_bias tie_word_embeddings use_bias use_expert_bias use_qk_norm
-    use_qkv_bias use_sliding_window
+    norm_topk_prob qkv_bias rope_interleave rope_traditional tie_word_embeddings use_bias
+    use_expert_bias use_qk_norm use_qkv_bias use_sliding_window
     """.split()
 )
-POSITIVE = ("query_pre_attn_scalar",)
+POSITIVE = (
+    "block_ffn_dim_multiplier",
+    "moe_routed_scaling_factor",
+    "query_pre_attn_scalar",
+    "routed_scaling_factor",
+)
 WINDOWS = ("max_window_layers", "sliding_window")
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 

@@ -22,7 +22,8 @@ INERT = frozenset(
     eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
     forced_eos_token_id gradient_checkpointing hidden_dropout hidden_dropout_prob id2label
     image_seq_length image_token_id image_token_index initializer_range label2id language
-    language_model_only length_penalty license max_length max_new_tokens min_length min_p
+    language_model_only length_penalty license max_length max_new_tokens max_tokenizer_truncation
+    min_length min_p
     mlx_version mm_tokens_per_image model_type mtp_layer_types mtp_mlp_layer_types
     multimodal_projector_bias no_repeat_ngram_size num_beam_groups num_beams
     num_nextn_predict_layers num_return_sequences out_hidden_size output_attentions

@@ -34,6 +34,7 @@ from .layers import check_layer_types, convert_windows
 from .rope import convert_rope
 
 TIED = "tie_word_embeddings"
+EXPERTS = {"num_experts", "num_local_experts", "n_routed_experts"}
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,26 @@ def _fill_defaults(draft: ConfigDraft) -> None:
     if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
         draft.add_missing("rope_parameters")
     check_layer_types(draft)
-    experts = draft.target.get("num_experts") or draft.target.get("num_local_experts")
-    taken = draft.target.get("num_experts_per_tok")
-    if type(experts) is int and type(taken) is int and taken > experts > 0:
-        message = f"{taken} experts are taken for each token, and there are {experts}"
-        draft.add_problem(message, "num_experts_per_tok", code="W241")
+    _check_experts(draft)
     for key in sorted(draft.arguments.required):
         if draft.target.get(key) is None:
             draft.add_missing(key)
+
+
+def _check_experts(draft: ConfigDraft) -> None:
+    """Refuse more experts for each token than there are, or none."""
+    counts = [draft.target.get(key) for key in EXPERTS]
+    experts = max((count for count in counts if type(count) is int), default=0)
+    taken = draft.target.get("num_experts_per_tok")
+    if type(taken) is int and experts > 0 and not 0 < taken <= experts:
+        message = f"{taken} experts are taken for each token, and there are {experts}"
+        draft.add_problem(message, "num_experts_per_tok", code="W241")
+    width = "moe_intermediate_size"
+    for key in sorted(EXPERTS & draft.arguments.required | {width} & draft.arguments.read):
+        value = draft.target.get(key)
+        if value == 0 or isinstance(value, list):
+            what = f"{key} is {show_bare(value)}, and mlx-lm's {draft.module} needs one above 0"
+            draft.add_problem(what, key)
 
 
 def _check_unread_keys(draft: ConfigDraft) -> None:

@@ -23,6 +23,8 @@ def convert_windows(draft: ConfigDraft) -> AttentionWindow | None:
     if draft.module in REGULAR:
         _convert_regular_windows(draft, types)
         return None
+    if draft.module in WINDOWED:
+        _check_size(draft)
     if draft.module in WINDOWED or draft.module in HYBRID:
         return None
     found = read_sliding_window(draft.source, draft.kind, draft.layers)
@@ -45,11 +47,7 @@ def convert_windows(draft: ConfigDraft) -> AttentionWindow | None:
 
 def _convert_regular_windows(draft: ConfigDraft, types: Any) -> None:
     """Convert layer_types to the interval of layers with full attention."""
-    size = draft.source.get("sliding_window", 1)
-    if "sliding_window" in draft.arguments.read and (type(size) is not int or size < 1):
-        value = show(str(size))[1:-1]
-        message = f"sliding_window is {value}; expected a whole number from 1"
-        draft.add_problem(message, "sliding_window", code="W241")
+    _check_size(draft)
     key = REGULAR[draft.module]
     stated = draft.target.pop("_sliding_window_pattern", None)
     if types is None:
@@ -72,6 +70,15 @@ def _convert_regular_windows(draft: ConfigDraft, types: Any) -> None:
         )
     else:
         draft.target[key] = step
+
+
+def _check_size(draft: ConfigDraft) -> None:
+    """Refuse a window without a position."""
+    size = draft.source.get("sliding_window", 1)
+    if "sliding_window" in draft.arguments.read and (type(size) is not int or size < 1):
+        value = show(str(size))[1:-1]
+        message = f"sliding_window is {value}; expected a whole number from 1"
+        draft.add_problem(message, "sliding_window", code="W241")
 
 
 def check_layer_types(draft: ConfigDraft) -> None:
