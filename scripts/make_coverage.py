@@ -44,7 +44,8 @@ def coverage_page() -> str:
     for name, planned in catalogue().planned.items():
         ids = ", ".join(f"`{id}`" for id in planned.publishes) or "-"
         rows.append(f"| `{name}` | {ids} | {planned.summary} | {'; '.join(planned.missing)} |")
-    parts.append("## Planned\n\n| name | ID | what | missing |\n" + "\n".join([LINE, *rows]))
+    if rows:
+        parts.append("## Planned\n\n| name | ID | what | missing |\n" + "\n".join([LINE, *rows]))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
