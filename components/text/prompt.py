@@ -47,6 +47,7 @@ class Prompt(Component, name="text.prompt"):
     (as many as there are rows, in the order of the template), and `text` is the prompt as text.
     The output of a slot's own name marks the positions of its rows alone; a slot that is called as
     another output has none.
+    A slot of a fragment takes a list of rows too, and the fragment stands once for each of them.
     `{{` and `}}` are braces. A fragment under `optional` goes where the template names it, and is
     left out unless all its slots are filled: `optional: {forced: "language {language}<asr_text>"}`
     with `{forced}` in the template. A slot that only fragments have need not be wired.
@@ -97,6 +98,7 @@ class Prompt(Component, name="text.prompt"):
             inputs=_inputs(template),
             returns=_outputs(template, cls.methods[CALL].returns),
             optional=frozenset(template.inputs) - template.required,
+            repeated=frozenset(template.inputs) - template.required - _repeated(template),
         )
         if headers is None or spec.files is None:
             return Facts(
@@ -135,28 +137,32 @@ class Prompt(Component, name="text.prompt"):
 
     @method(returns={"ids": "i64 T", "slots": "bool T", "text": "text"})
     def __call__(self, /, **values: Any) -> dict[str, Any]:
-        rows: dict[str, int] = {}
+        rows: dict[str, list[int]] = {}
         texts: dict[str, str] = {}
         for name in self.template.inputs:
             value = values.get(name)
             if value is None or isinstance(value, str):
                 texts[name] = check_text(name, value or "")
             else:
-                rows[name] = int(value.shape[0])
-        filled = {name for name, content in (rows | texts).items() if content}
-        parts = self.template.with_fragments(filled)
+                several = value if isinstance(value, tuple) else (value,)
+                rows[name] = [int(each.shape[0]) for each in several]
+        filled = {name for name, content in texts.items() if content}
+        filled |= {name for name, counts in rows.items() if any(counts)}
+        times = {name: len(counts) for name, counts in rows.items()}
+        parts = self.template.with_fragments(filled, times)
         soft = [part.name for part in parts if isinstance(part, TemplateSlot) and part.name in rows]
         for name in soft:
-            if soft.count(name) > 1:
+            if soft.count(name) > len(rows[name]):
                 message = f"{{{name}}} occurs twice in the template, but its rows only once"
                 raise ComposerError(Problem("R526", message, hint="only a text may occur twice"))
         found = np.array(self.encoder.ids(parts, texts), np.int64)
-        ids, owners = self._expand(found, [rows[name] for name in soft])
+        counts = {name: iter(each) for name, each in rows.items()}
+        ids, owners = self._expand(found, [next(counts[name]) for name in soft])
         if not len(ids):
             raise empty_prompt_error()
         marks = {name: np.zeros(len(ids), bool) for name in rows}
         for index, name in enumerate(soft):
-            marks[name] = owners == index
+            marks[name] |= owners == index
         text = self._display(parts, texts, rows)
         return {**marks, "ids": ids, "slots": owners >= 0, "text": text}
 
@@ -169,15 +175,17 @@ class Prompt(Component, name="text.prompt"):
         owners[soft] = np.arange(len(rows))
         return np.repeat(np.where(soft, self.slot_id, ids), repeats), np.repeat(owners, repeats)
 
-    def _display(self, parts: tuple[Part, ...], texts: dict[str, str], rows: dict[str, int]) -> str:
-        shown = []
+    def _display(
+        self, parts: tuple[Part, ...], texts: dict[str, str], rows: dict[str, list[int]]
+    ) -> str:
+        shown, counts = [], {name: iter(each) for name, each in rows.items()}
         for part in parts:
             if isinstance(part, str):
                 shown.append(part)
             elif part.name in texts:
                 shown.append(texts[part.name])
             else:
-                shown.append(f"{self.slot or f'<{part.name}>'}×{rows[part.name]}")
+                shown.append(f"{self.slot or f'<{part.name}>'}×{next(counts[part.name])}")
         return "".join(shown)
 
 

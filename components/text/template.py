@@ -106,12 +106,19 @@ class Template:
             every.update(slot_names(fragment))
         return self.with_fragments(every)
 
-    def with_fragments(self, filled_slots: Set[str]) -> tuple[Part, ...]:
-        """Return the parts with those fragments whose slots are all filled."""
+    def with_fragments(
+        self, filled_slots: Set[str], times: Mapping[str, int] | None = None
+    ) -> tuple[Part, ...]:
+        """Return the parts with those fragments whose slots are all filled.
+
+        One stands as many times as the slots of it have values, which `times` counts.
+        """
         found: list[Part] = []
         for part in self.parts:
             if not isinstance(part, TemplateSlot) or part.name not in self.fragments:
                 found.append(part)
             elif filled_slots >= set(slot_names(self.fragments[part.name])):
-                found += self.fragments[part.name]
+                fragment = self.fragments[part.name]
+                counts = [(times or {}).get(name, 1) for name in slot_names(fragment)]
+                found += fragment * max(counts)
         return tuple(found)

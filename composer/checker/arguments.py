@@ -24,7 +24,10 @@ def read_arguments(
     found: dict[str, Argument] = {}
     for key, given in entry.with_.items():
         at = ("graph", name, "with", key)
-        if key not in signature.several:
+        takes_list = key in signature.several or (
+            key in signature.repeated and isinstance(given, list)
+        )
+        if not takes_list:
             found[key] = given, at
         elif isinstance(given, list) and given:
             signature = signature.with_items(key, len(given))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from composer.checker.wire_checker import Scope, WireChecker
 from composer.core import registry
@@ -64,7 +65,8 @@ class OutputTyper:
                 own = ("node", node.name, f"_{out}{axis}")
                 dims.append(own if dim == "_" else self.fit.length(node, dim))
             rows = self.rows_of(node, name, port, operator)
-            marks = tuple(node.wires[each] for each in port.marks if self.has_rows(node, each))
+            marked = [node.wires_of(each) for each in port.marks if self.has_rows(node, each)]
+            marks = tuple(chain.from_iterable(marked))
             typed = replace(port, dtype=dtype, space=space)
             yield name, Value(name, typed, tuple(dims), backend, rows, marks)
 
@@ -122,8 +124,11 @@ class OutputTyper:
 
     def has_rows(self, node: Node, key: str) -> bool:
         """Return whether rows are wired into an input, and no text."""
-        value = self.values.get(node.wires.get(key, ""))
-        return value is not None and (value.port is None or value.port.kind == "tensor")
+        for wire in node.wires_of(key):
+            value = self.values.get(wire)
+            if value is not None and (value.port is None or value.port.kind == "tensor"):
+                return True
+        return False
 
     def _space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
         """Return the embedding space of an output."""

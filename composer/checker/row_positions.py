@@ -72,7 +72,7 @@ class RowPositions:
         producer, mark = self._producer(at), self.values.get(at)
         if producer is None or mark is None or mark.port is None or not mark.marks:
             return {at}
-        return {f"{producer.name}.{slot}" for slot in mark.port.marks if slot in producer.wires}
+        return {f"{producer.name}.{slot}" for slot in mark.port.marks if producer.wires_of(slot)}
 
     def _own_marks(self, node: Node) -> str:
         """Return a hint: the marks that were made for the rows that a scatter puts."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from composer.graph.graph import CheckedComponent, Graph, Node
 
 
-PORTS = {"pictures": ("image", "a picture"), "audio": ("audio", "audio")}  # inputs, and words
+PORTS = {  # by its name, the types of inputs that it marks, and what a message calls them
+    "pictures": (("image", "images"), "a picture"),
+    "audio": (("audio",), "audio"),
+}
 
 
 def report_unmarked_rows(
@@ -26,8 +29,8 @@ def report_unmarked_rows(
         if facts is None or facts.unknown:
             continue
         for key in sorted(node.signature.optional.intersection(PORTS) - node.wires.keys()):
-            kind, words = PORTS[key]
-            marks = _marks_of(graph, node, kind)
+            kinds, words = PORTS[key]
+            marks = _marks_of(graph, node, kinds)
             if marks:
                 report(
                     "L343",
@@ -42,24 +45,24 @@ def report_unmarked_rows(
                 )
 
 
-def _marks_of(graph: Graph, node: Node, kind: str) -> list[str]:
+def _marks_of(graph: Graph, node: Node, kinds: Sequence[str]) -> list[str]:
     """Return the marks at which rows of a kind were scattered into what a node takes."""
     found, producers = [], graph.producers
     for wire in node.wires.values():
         producer = producers.get(wire)
         while producer and producer.component is None and producer.run == "scatter":
-            if _is_of(graph, producer.wires.get("values", ""), kind):
+            if _is_of(graph, producer.wires.get("values", ""), kinds):
                 found.append(producer.wires.get("at", ""))
             producer = producers.get(producer.wires.get("base", ""))
     return found
 
 
-def _is_of(graph: Graph, value: str, kind: str) -> bool:
-    """Return whether a value is made of an input of a type."""
+def _is_of(graph: Graph, value: str, kinds: Sequence[str]) -> bool:
+    """Return whether a value is made of an input of these types."""
     pending, producers = [value], graph.producers
     while pending:
         name = pending.pop()
-        if name in graph.inputs and graph.inputs[name].type == kind:
+        if name in graph.inputs and graph.inputs[name].type in kinds:
             return True
         producer = producers.get(name)
         if producer:

@@ -14,6 +14,7 @@ from composer.checker.lint import lint
 from composer.checker.name_resolver import NameResolver
 from composer.checker.options import option_conflicts, read_option
 from composer.checker.outputs import OutputTyper
+from composer.checker.picture_lists import report_loose_items
 from composer.checker.row_positions import RowPositions
 from composer.checker.shared_nodes import origin_of
 from composer.checker.wire_checker import WireChecker
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task
     from composer.manifest import Node as NodeEntry
 
-INPUT_PORTS = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
+INPUT_PORTS = {"ids": "i64 T", "mask": "bool T", "images": "image"}
 
 
 def wire(
@@ -60,8 +61,8 @@ class _Wiring:
         )
 
     def graph(self) -> tuple[Graph, list[Problem]]:
-        for name, entry in self.task.inputs.items():
-            self.values[name] = self.input(name, entry)
+        self.values |= {name: self.input(name, each) for name, each in self.task.inputs.items()}
+        report_loose_items(self.task, self.report)
         for name, call in self.task.graph.items():
             self.nodes[name] = self.node(name, call)
             self.marks.check(self.nodes[name])
@@ -171,8 +172,9 @@ class _Wiring:
         assert node.signature is not None
         found = {}
         for out, port in node.signature.returns.items():
-            wired = out in node.wires and self.outputs.has_rows(node, out)
-            unresolved = out in entry.with_ and out not in {**node.wires, **node.literals}
+            wired = self.outputs.has_rows(node, out)
+            resolved = node.wires_of(out) or out in node.literals
+            unresolved = out in entry.with_ and not resolved
             if out not in port.marks or wired or unresolved:
                 found[out] = node.outputs[out]
         return found

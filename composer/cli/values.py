@@ -31,7 +31,12 @@ def parse_inputs(
     """Return the inputs of a task as their types say; an unknown name is left to the task."""
     found: dict[str, Any] = {}
     problems = Problems()
-    for name, text in split_pairs(given, "--input", "NAME=VALUE").items():
+    lists = [name for name, entry in graph.inputs.items() if entry.type == "images"]
+    alone, several = _split_lists(given, lists)
+    for name, texts in several.items():
+        with problems.collect():
+            found[name] = [_file(name, text) for text in texts]
+    for name, text in split_pairs(alone, "--input", "NAME=VALUE").items():
         kind = "text"
         if name in graph.inputs:
             port = graph.values[name].port
@@ -42,6 +47,21 @@ def parse_inputs(
                 found[name] = Clip(found[name], channel, partial)
     problems.raise_any()
     return found
+
+
+def _split_lists(
+    given: list[str] | None, lists: list[str]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the inputs that are given once, and by name those that may be given several times."""
+    alone: list[str] = []
+    several: dict[str, list[str]] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        if name in lists and value:
+            several.setdefault(name, []).append(value)
+        else:
+            alone.append(text)
+    return alone, several
 
 
 def parse_channel(text: str | None) -> Channel | None:

@@ -44,7 +44,8 @@ class CallSignature:
     `lengths` are the symbols of outputs that follow from those of inputs. `option_rules` are rules
     between options, as JSON Schema, for editors: the attribute `json_schema_rules` of a dataclass
     of options. One that `converts` takes rows of one of the component's spaces to another of them;
-    the checker puts it on any wire that needs it. Inputs in `several` take a list of values.
+    the checker puts it on any wire that needs it. Inputs in `several` take a list of values, those
+    in `repeated` one or a list.
     """
 
     inputs: Mapping[str, Ports]
@@ -56,6 +57,7 @@ class CallSignature:
     converts: bool = False
     lengths: Mapping[str, Derived] = field(default_factory=dict)
     several: frozenset[str] = frozenset()
+    repeated: frozenset[str] = frozenset()
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -92,7 +94,9 @@ class CallSignature:
         for index in range(count):
             key = item_name(name, index)
             inputs[key] = tuple(_own_dims(port, shared, index) for port in inputs[key])
-        return replace(self, inputs=inputs, several=self.several - {name})
+        return replace(
+            self, inputs=inputs, several=self.several - {name}, repeated=self.repeated - {name}
+        )
 
 
 def item_name(name: str, index: int) -> str:

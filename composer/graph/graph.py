@@ -151,6 +151,12 @@ class Node:
             found.append(self.component)
         return tuple(found)
 
+    def wires_of(self, key: str) -> list[str]:
+        """Return the values that are wired to an input: one, those of a list in order, or none."""
+        return [
+            value for name, value in self.wires.items() if name == key or name.startswith(f"{key}[")
+        ]
+
     @property
     def inputs(self) -> Mapping[str, Ports]:
         """Return the ports of its inputs; none where its signature is unknown."""

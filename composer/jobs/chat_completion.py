@@ -104,11 +104,17 @@ def _with_media(bundle: Bundle, last: Message, task: str | None) -> tuple[Graph,
     media = {"audio": last.audio, "image": last.images}
     graphs = bundle.checked.graphs
     chosen = [graphs[bundle.task(task)]] if task else list(graphs.values())
-    for graph in chosen:
+    for graph in sorted(chosen, key=lambda each: bool(_inputs(each, "images"))):
         named = {kind: _inputs(graph, kind) for kind in media}
+        pictures = _inputs(graph, "images")
+        inputs: dict[str, Any] = {}
+        if len(pictures) == 1 and not named["image"] and last.images:
+            inputs[pictures[0]] = list(last.images)
+            named["image"], media = [], {**media, "image": ()}
+        elif pictures:
+            continue
         if any(len(named[kind]) != len(media[kind]) for kind in media):
             continue
-        inputs: dict[str, Any] = {}
         for kind, given in media.items():
             inputs |= zip(named[kind], given, strict=True)
         if last.text.strip():

@@ -6,7 +6,7 @@ from composer.manifest import Manifest
 from composer.manifest.entries import DEFAULT, Input, Task
 
 FIRST = ("align", "transcribe", "chat")
-PLACEHOLDERS = {"audio": "clip.wav", "image": "photo.jpg", "text": "TEXT"}
+PLACEHOLDERS = {"audio": "clip.wav", "image": "photo.jpg", "images": "photo.jpg", "text": "TEXT"}
 
 
 def abilities(manifest: Manifest) -> tuple[str, ...]:

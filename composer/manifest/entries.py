@@ -60,7 +60,7 @@ class Split:
 class Input:
     """An input of a task; without a default it is required."""
 
-    type: Literal["audio", "text", "ids", "mask", "image", "tensor"]
+    type: Literal["audio", "text", "ids", "mask", "image", "images", "tensor"]
     port: str | None = None
     default: Any = None
     split: Split | None = None

@@ -24,7 +24,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 Bits = Literal[2, 3, 4, 5, 6, 8]
 GroupSize = Literal[16, 32, 64, 128]
 Mode = Literal["affine", "dynamic", "mxfp4", "mxfp8", "nvfp4"]
-InputType = Literal["audio", "text", "ids", "mask", "image", "tensor"]
+InputType = Literal["audio", "text", "ids", "mask", "image", "images", "tensor"]
 
 Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]

@@ -104,7 +104,7 @@ def _input(value: Any, at: Path) -> Iterator[Fault]:
     if kind == "tensor" and "port" not in form:
         hint = "write {type: tensor, port: f32 M F}: the dtype, then the dims"
         yield Fault("M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint)
-    if kind in ("audio", "text", "ids", "mask", "image") and "port" in form:
+    if kind in ("audio", "text", "ids", "mask", "image", "images") and "port" in form:
         message = f"{format_path(at)} is {kind} and takes no 'port'"
         yield Fault("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
     elif isinstance(port, str):
@@ -124,7 +124,7 @@ def _input(value: Any, at: Path) -> Iterator[Fault]:
     elif kind == "mask":
         if not _is_list_of(default, lambda item: isinstance(item, bool) or item in (0, 1)):
             yield Fault("M123", f"{format_path(path)} should be a list of true and false", path)
-    elif kind in ("audio", "image", "tensor"):
+    elif kind in ("audio", "image", "images", "tensor"):
         message = f"{format_path(at)} is {kind} and takes no 'default'"
         yield Fault("M135", message, path, "remove it", key=True)
 

@@ -107,7 +107,8 @@ def _open_call(signatures: list[CallSignature]) -> dict[str, Any]:
     for name, schema in _values(signatures).items():
         if name in options:
             values[name] = {"anyOf": [TEXT, schema]}
-    return {"properties": {"with": {"properties": values, "additionalProperties": TEXT}}}
+    slots = {"anyOf": [TEXT, {"type": "array", "items": WIRE, "minItems": 1}]}  # of a prompt
+    return {"properties": {"with": {"properties": values, "additionalProperties": slots}}}
 
 
 def _needed(signature: CallSignature) -> set[str]:
@@ -128,6 +129,9 @@ def _values(signatures: Iterable[CallSignature]) -> dict[str, Any]:
             if name in signature.several:
                 takes = {"type": "array", "items": takes, "minItems": 1}
             found.setdefault(name, []).append(takes)
+            if name in signature.repeated:
+                items = {"type": "array", "items": takes, "minItems": 1}
+                found[name].append(items)
         for name, option in signature.options.items():
             found.setdefault(name, []).append(_option(option))
     return {name: any_of(schemas) for name, schemas in found.items()}

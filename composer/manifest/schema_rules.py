@@ -21,7 +21,7 @@ PORT = rf"^\s*({'|'.join(DTYPES)})(\s+{DIM})*\s*$"
 SPACE = r"@[A-Za-z_][A-Za-z0-9_.]*"
 EXPECTED = rf"^\s*({'|'.join((*KINDS, *DTYPES))}|{DIM})(\s+{DIM})*(\s+{SPACE})?\s*$"
 AUDIO_ONLY = ("split", "channel")
-WITHOUT_PORT = ["audio", "text", "ids", "mask", "image"]
+WITHOUT_PORT = ["audio", "text", "ids", "mask", "image", "images"]
 
 
 def add_rules(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
@@ -73,7 +73,7 @@ def _input_rules() -> list[dict[str, Any]]:
     return [
         if_key("type", {"const": "tensor"}, {"required": ["port"], "properties": refused}),
         if_key("type", {"enum": WITHOUT_PORT}, {"properties": {"port": False}}),
-        if_key("type", {"enum": ["audio", "image"]}, {"properties": refused}),
+        if_key("type", {"enum": ["audio", "image", "images"]}, {"properties": refused}),
         if_key(
             "type", {"not": {"const": "audio"}}, {"properties": dict.fromkeys(AUDIO_ONLY, False)}
         ),

@@ -63,13 +63,13 @@ def _kind(graph: Graph) -> str | None:
     ports = [graph.values[name].port for name in graph.outputs.values()]
     gives = {port.kind if port else None for port in ports}
     if "text" not in gives:
-        if gives <= {"tensor"} and types & {"audio", "text", "image"}:
+        if gives <= {"tensor"} and types & {"audio", "text", "image", "images"}:
             return FEATURES
         return None
     if "audio" in types:
         takes_text = any(e.type == "text" and e.default is None for e in graph.inputs.values())
         return LISTENING if takes_text else SPEECH
-    if "image" in types:
+    if types & {"image", "images"}:
         return SEEING
     if "text" in types:
         return TALK

@@ -13,6 +13,7 @@ from composer.graph.graph import Graph
 from composer.runtime.inputs import check_text_inputs, read_feeds, read_inputs
 from composer.runtime.loading import require_every_port_known, require_local_files
 from composer.runtime.options import read_options
+from composer.runtime.picture_lists import with_pictures
 from composer.runtime.plan import Plan, plan, require_complete
 
 
@@ -49,6 +50,7 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
         if not isinstance(given, Mapping):
             message = f"{what} is {type(given).__name__}; expected a mapping by name"
             raise ComposerError(Problem("R544", message))
+    checked, given_inputs = with_pictures(checked, task, request.inputs)
     graph = checked.graphs[task]
     taps = _names(graph, request.taps)
     only = None if request.only is None else set(_names(graph, request.only))
@@ -62,7 +64,7 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     require_every_port_known(checked, [graph])
     planned = plan(checked, task, taps, feed, only)
     require_local_files(checked, planned.nbytes)
-    inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())
+    inputs = read_inputs(graph, given_inputs, planned.unread | feed.keys())
     check_text_inputs(checked, graph, inputs)
     require_complete(planned, inputs.keys() | feed.keys(), taps)
     looks_inside = only is not None or bool(feed) or _keeps_inner_values(graph, taps)

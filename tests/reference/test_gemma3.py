@@ -16,7 +16,7 @@ from tests.reference.gemma3 import Gemma3
 
 CLOSE, ROWS, COUNT = 1e-4, 256, 8
 LARGE = {"image_size": 896, "num_hidden_layers": 1, "num_attention_heads": 1}
-PICTURES = (picture(60, 80), picture(200, 40, seed=1))
+PICTURES = (picture(60, 80), picture(200, 40, seed=1), picture(50, 50, seed=2))
 PROCESSOR = {"size": {"height": 896, "width": 896}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
@@ -55,14 +55,16 @@ def logits_of(component, taps):
 
 
 @pytest.mark.parametrize("backend", ["mlx", "onnx"])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_pictures_are_answered_as_transformers_does(theirs, repo, backend, count):
     pictures = PICTURES[:count]
     ids, logits, answered = answer(theirs, pictures, "What is there?")
     given = dict(zip(("picture", "other"), pictures, strict=False))
+    if count == 3:
+        given = {"picture": pictures}
     with composer.load(repo, backends={"*": backend}) as bundle:
         made = bundle.run(
-            task="see" if count == 1 else "compare", question="What is there?", **given,
+            task="compare" if count == 2 else "see", question="What is there?", **given,
             taps=True, options={"answer": {"max_tokens": COUNT}},
         )  # fmt: skip
         assert np.array_equal(made.taps["asked.ids"], ids)

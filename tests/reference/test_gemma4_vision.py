@@ -152,3 +152,21 @@ def test_a_message_goes_to_the_task_that_takes_its_pictures(gemma: Any) -> None:
             found = find_chat_task(bundle, [Message("user", QUESTION, audio, images)])
             assert found.graph.task == task
             assert found.inputs["question"] == QUESTION
+        found = find_chat_task(bundle, [Message("user", QUESTION, (), (png,) * 3)])
+        assert found.graph.task == "see"
+        assert found.inputs["picture"] == [png] * 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_three_pictures_of_unequal_sizes_are_answered_as_by_transformers(
+    gemma: Any, backend: str
+) -> None:
+    pictures = [picture(60, 80), picture(300, 40, seed=1), picture(40, 90, seed=2)]
+    given = {"picture": pictures, "question": QUESTION}
+    taps = answered(gemma, backend, "see", **given)
+    assert np.array_equal(taps["asked.ids"], gemma.prompt(pictures, QUESTION))
+    require_equal(gemma, taps, pictures)
+    sizes = [np.array(taps[name]).shape[0] for name in ("seen", "seen_2", "seen_3")]
+    assert len({*sizes}) > 1
+    other = answered(gemma, backend, "see", **given | {"picture": pictures[::-1]})
+    assert np.abs(np.array(other["rows"]) - np.array(taps["rows"])).max() > 1e-2
