@@ -76,10 +76,8 @@ KINDS: dict[str, dict[str, Any]] = {
                  "qk_head_dim": 32, "head_dim": 32},
     "qwen3_5_text": {"linear_num_value_heads": 4, "linear_num_key_heads": 2,
                      "linear_key_head_dim": 16, "linear_value_head_dim": 16},
-}  # fmt: skip
-ONNX_ALONE: dict[str, dict[str, Any]] = {  # mlx-lm has it without input embeddings
     "gemma2": {"sliding_window": 12, "query_pre_attn_scalar": 16, "head_dim": 16},
-}
+}  # fmt: skip
 ROPES: tuple[dict[str, Any], ...] = (
     {"rope_type": "default", "rope_theta": 500000.0},
     {"rope_type": "linear", "factor": 4.0},
@@ -253,7 +251,7 @@ def shortened(value: Any) -> str:
 
 
 def settings(kind: str, change: dict[str, Any]) -> dict[str, Any]:
-    return {**SIZES, **(KINDS | ONNX_ALONE)[kind], **change}
+    return {**SIZES, **KINDS[kind], **change}
 
 
 def built_config(kind: str, change: dict[str, Any]) -> dict[str, Any]:

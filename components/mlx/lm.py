@@ -41,7 +41,8 @@ from .mlx_lm_support import EMBEDS, mlx_lm_module_name
 if TYPE_CHECKING:
     from composer.core.placement import Placement
 
-TESTED = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
+# Tested to take what `embed` gives.
+TESTED = frozenset({"gemma2", "gemma3_text", "llama", "qwen2", "qwen3"})
 
 
 class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):

@@ -18,8 +18,8 @@ from ..checkpoints.rope import DERIVED
 from .dtypes import mlx_dtype as to_dtype
 from .gguf_weights import read_weights
 from .mlx_lm_package import model_module
-from .mlx_lm_patches import add_window, pass_ids_with_embeddings
-from .mlx_lm_support import mlx_lm_module_name
+from .mlx_lm_patches import add_window, pass_ids_with_embeddings, take_embeddings
+from .mlx_lm_support import IDS_ALONE, mlx_lm_module_name
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -121,7 +121,9 @@ def build_model_without_weights(checkpoint: MlxCheckpoint) -> Any:
                 f"mlx-lm's {name} cannot be built from {checkpoint.file}: {error}",
             )
         ) from error
-    add_window(model, checkpoint.mlx_config.window)
+    add_window(model, checkpoint.mlx_config.window, arrays=name in IDS_ALONE)
+    if name in IDS_ALONE:
+        take_embeddings(model)
     if checkpoint.mlx_config.takes_length_from_ids:
         pass_ids_with_embeddings(model)
     return model

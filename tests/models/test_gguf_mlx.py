@@ -1,5 +1,7 @@
 """Decoders in GGUF files on mlx-lm against transformers with the weights that gguf dequantizes."""
 
+import json
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -19,13 +21,14 @@ from composer.core.quantization_recipe import QuantizationRecipe
 from composer.formats import Headers
 from tests.components.checkpoint_files import write_tokenizer
 from tests.formats.making import refusal
-from tests.models.decoders import away, their_greedy, theirs
-from tests.models.test_gguf import IDS, written
+from tests.models.decoders import away, save, their_greedy, theirs
+from tests.models.test_gguf import IDS, build, written
 from tests.streams import ids_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE, COUNT = 1e-4, 24
-CASES = [("llama", "q4_k_m"), ("qwen2", "q8_0"), ("qwen3", "iq4"), ("gemma3", "others")]
+CASES = [("llama", "q4_k_m"), ("qwen2", "q8_0"), ("qwen3", "iq4"), ("gemma2", "q4_0"),
+         ("gemma3", "others")]  # fmt: skip
 
 
 def spec(file, precision=None):
@@ -123,3 +126,24 @@ def test_loaded_bytes_are_those_that_the_plan_says(tmp_path):
     lm = load(file)
     sizes = [array.nbytes for _, array in tree_flatten(lm.model.parameters())]
     assert sum(sizes) == MlxLanguageModel.facts(spec(file), Headers()).nbytes
+
+
+def test_gemma_2_without_a_bound_is_refused(tmp_path):
+    """mlx-lm bounds attention and logits always; a folder may say that nothing does."""
+    folder = save(build("gemma2"), tmp_path / "lm")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_logit_softcapping": None}))
+    assert "W257 mlx-lm's gemma2 has no logits without attn_logit_softcapping" in refusal(
+        lambda: MlxLanguageModel.facts(spec(folder), Headers())
+    )
+
+
+@pytest.mark.parametrize("change", [{"layer_types": ["full_attention"] * 2},
+                                    {"attn_logit_softcapping": 50.0}])  # fmt: skip
+def test_gemma_2_of_another_window_or_bound_gives_other_numbers(change, tmp_path):
+    model = build("gemma2")
+    folder = save(model, tmp_path / "lm")
+    assert away(logits(load(folder)), theirs(model, IDS)) < CLOSE
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    assert away(logits(load(folder)), theirs(model, IDS)) > 10 * CLOSE

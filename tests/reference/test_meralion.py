@@ -132,11 +132,16 @@ def clip(seconds: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["meralion-2-3b", "meralion-2-10b", "meralion-3-10b"])
-@pytest.mark.parametrize("seconds", [0.7, 3.0, 7.1])
-def test_every_stage_is_that_of_transformers(release: Release, name: str, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "backend"), [(0.7, "mlx"), (3.0, "onnx"), (7.1, "onnx"), (7.1, "mlx")]
+)
+def test_every_stage_is_that_of_transformers(
+    release: Release, name: str, seconds: float, backend: str
+) -> None:
     audio = clip(seconds)
     expected = release.run(audio)
-    with composer.load(manifest(name, release.folder.parent)) as bundle:
+    path = manifest(name, release.folder.parent)
+    with composer.load(path, backends={"*": backend}) as bundle:
         got = bundle.run(audio=(audio, RATE), taps=True)
     for stage, close in (("mel", 1e-4), ("soft", 1e-4), ("embeds", 1e-4)):
         found = np.asarray(got.taps[stage])

@@ -21,9 +21,11 @@ OFF_BY_DEFAULT = (
     "qwen3_moe",
     "smollm3",
 )  # off unless it is asked
+EVERY_OTHER = ("gemma2",)  # layer's, from the first on
 UNCOUNTED = ("smollm3",)  # not from `max_window_layers` on
 NEVER = ("llama",)  # transformers reads no window in it
-DEFAULT = {"mistral": 4096}  # transformers' window where the key is absent; null is none
+# Transformers' window where the key is absent; null is none.
+DEFAULT = {"gemma2": 4096, "mistral": 4096}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def read_sliding_window(
     """
     size, types = stated_window(config, kind), config.get("layer_types")
     enabled = config.get("use_sliding_window")
+    if types is None and kind in EVERY_OTHER:
+        types = [FULL if number % 2 else SLIDING for number in range(layers)]
     if types is None:
         if size is None or enabled is False or kind in NEVER:
             return None

@@ -14,7 +14,7 @@ from typing import Any
 
 COMPARED = frozenset(
     """
-    gemma3 gemma3_text iquestcoder laguna lfm2 lfm2-vl lfm2_moe llama llava mellum ministral3
+    gemma2 gemma3 gemma3_text iquestcoder laguna lfm2 lfm2-vl lfm2_moe llama llava mellum ministral3
     mistral mistral3 mistral4 mixtral pixtral qwen2 qwen2_5_vl qwen2_vl qwen3 qwen3_5 qwen3_moe
     qwen3_vl qwen3_vl_moe smollm3 telechat3 xverse
     """.split()
@@ -36,7 +36,7 @@ TEXT_NEEDED = frozenset(("gemma3", "lfm2-vl", "mistral3", "pixtral", "qwen3_vl_m
 SILU = ("silu", "swish")
 GELU = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
 ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
-ACTIVATION: Mapping[str, tuple[str, ...]] = {"gemma3_text": GELU}  # others: SILU
+ACTIVATION: Mapping[str, tuple[str, ...]] = {"gemma2": GELU, "gemma3_text": GELU}  # others: SILU
 
 WINDOWED = frozenset(("gemma3_text", "laguna", "mellum"))
 PER_TYPE = frozenset(("laguna", "mellum"))
@@ -61,6 +61,16 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     },
     "mixtral": {"rms_norm_eps": 1e-5, "rope_theta": 1e6, "num_experts_per_tok": 2},
     "smollm3": {"rms_norm_eps": 1e-6, "rope_theta": 2e6},
+    "gemma2": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "rope_theta": 1e4,
+        "rms_norm_eps": 1e-6,
+    },
     "gemma3_text": {
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
@@ -109,4 +119,5 @@ NUMBERS_NEEDED = {
     "ministral3": ("llama_4_scaling_beta", "original_max_position_embeddings"),
     "mistral4": ("llama_4_scaling_beta", "original_max_position_embeddings"),
 }
+BOUNDED = {"gemma2": ("attn_logit_softcapping", "final_logit_softcapping")}  # always
 HEAD_NEEDED = frozenset(("qwen3_vl_moe",))  # its tensors are renamed as if there was one

@@ -20,6 +20,7 @@ from .arguments import TEXT, read_architecture_keys, takes_length_from_ids
 from .conventions import (
     ACTIVATION,
     ACTIVATIONS,
+    BOUNDED,
     DEFAULTS,
     FIXED,
     HEAD_NEEDED,
@@ -132,6 +133,9 @@ def _convert_head(draft: ConfigDraft) -> None:
 def _fill_defaults(draft: ConfigDraft) -> None:
     """Add transformers' defaults for missing keys; refuse missing required keys."""
     defaults = {**DEFAULTS.get(draft.module, {}), **DEFAULTS.get(draft.kind, {})}
+    for key in BOUNDED.get(draft.module, ()):
+        if key in draft.source and draft.source[key] is None:
+            draft.add_problem(f"mlx-lm's {draft.module} has no logits without {key}", key)
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
     if type(width) is int and type(heads) is int and heads > 0:
         defaults.setdefault("head_dim", width // heads)
