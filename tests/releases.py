@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tests.reference import mega_lora, mega_router
 from tests.replica import SPECIALS, safetensors, split_tokenizer, tokenizer
 
 AT = "language_model.model."
@@ -270,6 +273,32 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
     config = {"model_type": "qwen3_asr", "thinker_config": thinker}
     _write_qwen3(folder, found, config, SPECIALS)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
+    return folder
+
+
+def mega_asr(folder: Path) -> Path:
+    """Write a release of Mega-ASR: Qwen3-ASR-1.7B, its adapter and its router.
+
+    The adapter's modules of the decoder go by two names each, which are 539 with the encoder's.
+    """
+    qwen3_asr(folder / "Qwen3-ASR-1.7B", 2048, 6144)
+    base = _qwen3_shapes("thinker.", 2048, 6144) | _audio_shapes(24, 1024, 4096, 2048)
+    found: dict[str, tuple[str, Shape]] = {}
+    for name, shape in base.items():
+        if not mega_lora.adapted(name, np.empty(shape, bool)):
+            continue
+        module = name.removesuffix(".weight")
+        for raw in {module, module.replace("thinker.model.layers.", "thinker.layers.")}:
+            at = f"base_model.model.{raw}.lora_"
+            found[f"{at}A.weight"] = ("F32", (24, shape[1]))
+            found[f"{at}B.weight"] = ("F32", (shape[0], 24))
+    _, config, _ = mega_lora.make_lora({})
+    mega_lora.save_lora({}, config, {}, folder / "mega-asr-merged")
+    safetensors(folder / "mega-asr-merged/adapter_model.safetensors", found)
+    router = mega_router.make_router(channels=128, width=256, ffn=1024, hidden=128)
+    (folder / "audio_quality_router").mkdir()
+    mega_router.save_router(router, folder / "audio_quality_router/best_acc_model.safetensors")
+    assert len(found) == 2 * 539
     return folder
 
 

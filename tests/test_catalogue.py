@@ -33,6 +33,10 @@ GOLDEN = {
         "test_the_shipped_bundle_transcribes_as_transformers_does",
     ),
     "elderwise": ("reference/test_elderwise.py", "test_every_stage_is_that_of_the_reference"),
+    "mega-asr-1-7b": (
+        "reference/test_mega_asr.py",
+        "test_every_stage_is_that_of_transformers",
+    ),
     "qwen3-asr-0-6b": (
         "reference/test_qwen3_asr_released.py",
         "test_every_stage_is_that_of_transformers",
@@ -113,9 +117,18 @@ def test_layout_claims_are_those_tested_here():
     assert claiming("layout") == {
         *(f"gemma-4-{size}" for size in releases.SIZES),
         *(f"meralion-{name}" for name in releases.GEMMA2),
-        "elderwise", "mega-asr", "qwen3-asr-0-6b", "qwen3-asr-1-7b",
+        "elderwise", "mega-asr", "mega-asr-1-7b", "qwen3-asr-0-6b", "qwen3-asr-1-7b",
         "qwen3-forced-aligner-0-6b",
     }  # fmt: skip
+
+
+def test_the_layout_of_mega_asr_with_its_router(tmp_path):
+    folder = releases.mega_asr(tmp_path / "repo")
+    found = composer.check("mega-asr-1-7b", sources={"repo": folder})
+    assert found.problems == ()
+    assert_sizes("mega-asr-1-7b", folder)
+    router = found.bundle.components["router"].facts
+    assert router.nbytes == pytest.approx(4 * 1.17e6, rel=0.2)  # 1.17 M with its positions or not
 
 
 @pytest.mark.parametrize("variant", BITS)

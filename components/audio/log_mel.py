@@ -25,12 +25,12 @@ from composer.formats.audio.waveform import Audio
 
 from .mel_filters import mel_filters
 from .padding import ClipPadding, padding_for_frames
+from .spectrum import power_spectra
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
-_BLOCK = 128 * 400  # samples in one FFT call: 400 kB, which stay in a processor's cache
 _PRODUCT = 4096  # frames in one product with the filters: of Whisper's 40 s, 3 MB
 _FLOOR, _RANGE = 1e-10, 8.0
 
@@ -187,8 +187,7 @@ class LogMel(Component, name="audio.log_mel"):
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Map samples [N] to log-mel [M, N // hop], in blocks of frames.
 
-        The FFT is taken in float64, which NumPy does faster than float32, and the filters are
-        applied in float32, as the trained features were.
+        The filters are applied in float32, as the trained features were.
         """
         config = self.config
         count = len(samples) // config.hop
@@ -201,39 +200,14 @@ class LogMel(Component, name="audio.log_mel"):
         mel = np.empty((config.mels, count), np.float32)
         for start in range(0, count, _PRODUCT):
             end = min(start + _PRODUCT, count)
-            np.matmul(self.filters, self._power(samples, start, end).T, out=mel[:, start:end])
+            power = power_spectra(samples, self.window, config.hop, start, end)
+            np.matmul(self.filters, power.T, out=mel[:, start:end])
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
         np.maximum(mel, mel.max() - np.float32(_RANGE), out=mel)
         mel += 4.0
         mel /= 4.0
         return mel
-
-    def _power(self, samples: np.ndarray, first: int, end: int) -> np.ndarray:
-        """Return the power spectra of frames by their numbers, [end - first, n_fft // 2 + 1]."""
-        power = np.empty((end - first, self.config.n_fft // 2 + 1), np.float32)
-        block = max(1, _BLOCK // self.config.n_fft)
-        for start in range(first, end, block):
-            stop = min(start + block, end)
-            frames = self._frames(samples, start, stop) * self.window
-            parts = np.fft.rfft(frames).view(np.float64)
-            parts *= parts
-            real, imaginary = parts[:, 0::2], parts[:, 1::2]
-            np.add(real, imaginary, out=power[start - first : stop - first], casting="same_kind")
-        return power
-
-    def _frames(self, samples: np.ndarray, first: int, end: int) -> np.ndarray:
-        """Return frames by their numbers, [end - first, n_fft]; the clip is reflected at its ends.
-
-        Only what these frames see is copied: a clip may be hours long.
-        """
-        config = self.config
-        begin = first * config.hop - config.n_fft // 2
-        stop = begin + (end - first - 1) * config.hop + config.n_fft
-        seen = samples[max(0, begin) : stop]
-        if begin < 0 or stop > len(samples):
-            seen = np.pad(seen, (max(0, -begin), max(0, stop - len(samples))), mode="reflect")
-        return np.lib.stride_tricks.sliding_window_view(seen, config.n_fft)[:: config.hop]
 
 
 def _pad_to(samples: np.ndarray, size: int) -> np.ndarray:

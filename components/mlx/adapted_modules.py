@@ -42,6 +42,13 @@ class LoraUpdate(NamedTuple):
         mx.eval(found)
         return found
 
+    def beside(self, other: LoraUpdate) -> LoraUpdate:
+        """Return both updates of one module as one, where neither is DoRA's."""
+        import mlx.core as mx
+
+        a = mx.concatenate([self.a, other.a], axis=1)
+        return LoraUpdate(a, mx.concatenate([self.scale * self.b, other.scale * other.b]), 1.0)
+
     def transposed(self) -> LoraUpdate:
         """Return the update of a table as that of the head that is tied to it."""
         return LoraUpdate(self.b.T, self.a.T, self.scale)

@@ -69,10 +69,12 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
     import mlx.core as mx
 
     weights = loader.read_lazily(facts.weights)
-    updates, saved, not_finite = {}, {}, []
+    updates, saved, not_finite = dict[str, LoraUpdate](), {}, []
     for pair in facts.pairs:
         a, b, magnitude = weights.pop(pair.a.name), weights.pop(pair.b.name), None
-        if pair.flipped:
+        if pair.transposed:
+            a, b = b, a
+        elif pair.flipped:
             a, b = mx.contiguous(a.T), mx.contiguous(b.T)
         tensors = [a, b]
         if pair.magnitude:
@@ -80,7 +82,10 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
             tensors.append(magnitude)
         if not _are_finite(tensors):
             not_finite.append(pair.path)
-        updates[pair.path] = LoraUpdate(a, b, facts.scales[pair.path], magnitude)
+        update, before = LoraUpdate(a, b, pair.scale, magnitude), updates.get(pair.path)
+        if pair.blocks:
+            update = LoraUpdate(a, b * mx.array(pair.blocks)[:, None], 1.0)
+        updates[pair.path] = before.beside(update) if before else update
     for module in facts.saved:
         leaves = {leaf: weights.pop(tensor.name) for leaf, tensor in module.tensors.items()}
         if not _are_finite([*leaves.values()]):

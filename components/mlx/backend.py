@@ -14,9 +14,9 @@ import numpy as np
 from composer.core.backend import Colours
 from composer.core.placement import Placement, PlacementKey
 
-from .blocks import MlxNetwork
 from .dtypes import mlx_dtype as to_dtype
 from .dtypes import short_name
+from .network import MlxNetwork
 from .operators import OPERATORS
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUDA

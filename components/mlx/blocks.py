@@ -8,21 +8,17 @@ from typing import Any
 import numpy as np
 
 from composer.core.calibration import OnInput
-from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
-from ..models.network import Network, WatchedFunction
-from .device import device_of
 from .linear import dequantized, layer_norm, linear, packed_linear
 from .matmul import attention, convolve, convolve_channels, product
-from .weights import load_weights
 
 
 class MlxBlocks:
     """A `Blocks` over MLX weights; `product` chooses how to multiply (decision 012).
 
     `schemes` are those of the modules that are packed. What goes into Linears that are `watched`
-    is passed on.
+    is passed on; `updates` are A and B of those that are adapted, in float32.
     """
 
     def __init__(
@@ -30,6 +26,7 @@ class MlxBlocks:
         weights: Mapping[str, Any],
         schemes: Mapping[str, Scheme] | None = None,
         watched: Mapping[str, OnInput] | None = None,
+        updates: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
         import mlx.core
         import mlx.nn
@@ -39,6 +36,7 @@ class MlxBlocks:
         self.weights = weights
         self.schemes = schemes or {}
         self.watched = watched or {}
+        self.updates = updates or {}
 
     def weight(self, name: str) -> Any:
         path, _, part = name.rpartition(".")
@@ -66,10 +64,14 @@ class MlxBlocks:
         if name in self.watched:
             rows = x.reshape(-1, x.shape[-1]).astype(self.mx.float32)
             self.watched[name](np.array(rows))
-        scheme = self.schemes.get(name)
-        if scheme:
-            return packed_linear(self.weights, name, x, scheme)
-        return linear(self.weights, name, x)
+        if name in self.schemes:
+            made = packed_linear(self.weights, name, x, self.schemes[name])
+        else:
+            made = linear(self.weights, name, x)
+        if name not in self.updates:
+            return made
+        a, b = self.updates[name]
+        return made + product(product(self.float32(x), a), b).astype(made.dtype)
 
     def matmul(self, a: Any, b: Any) -> Any:
         return product(a, b)
@@ -141,6 +143,9 @@ class MlxBlocks:
     def tanh(self, x: Any) -> Any:
         return self.mx.tanh(x)
 
+    def sqrt(self, x: Any) -> Any:
+        return self.mx.sqrt(x)
+
     def softplus(self, x: Any) -> Any:
         return self.nn.softplus(x)
 
@@ -204,34 +209,3 @@ class MlxBlocks:
 
     def in_past(self, x: Any, size: int) -> Any:
         return self.mx.arange(len(x))[:, None] + self.mx.arange(size) >= size - 1
-
-
-class MlxNetwork(WatchedFunction):
-    """A network as a function of MLX arrays, with its weights on one device."""
-
-    def __init__(self, network: Network, placement: Placement) -> None:
-        import mlx.core as mx
-
-        self.network = network
-        self.device = device_of(placement)
-        with mx.stream(self.device):
-            self.weights = load_weights(
-                network.files,
-                network.tensors,
-                network.dtype,
-                network.torch_ordered,
-                network.packed,
-            )
-        self.schemes = {p: each.packing for p, each in network.packed.items() if each.packing}
-
-    def blocks(self) -> MlxBlocks:
-        """Return the blocks over its weights."""
-        return MlxBlocks(self.weights, self.schemes, self.watched)
-
-    def __call__(self, *inputs: Any) -> Any:
-        import mlx.core as mx
-
-        with mx.stream(self.device):
-            made = self.network.write(self.blocks(), *inputs)
-            mx.eval(made)
-            return made

@@ -106,6 +106,9 @@ class Blocks(Protocol):
     def tanh(self, x: Array) -> Array:
         """Return the hyperbolic tangent."""
 
+    def sqrt(self, x: Array) -> Array:
+        """Return the square root."""
+
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x))."""
 

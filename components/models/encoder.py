@@ -18,6 +18,7 @@ from composer.formats.quantization import Scheme
 from ..checkpoints.encoder_checkpoint import EncoderCheckpoint
 from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import StampedFacts, stamp_files
+from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.weight_groups import weight_groups
 from .blocks import Array
 from .network import Dims, Network
@@ -38,6 +39,19 @@ def encoder_facts(
     facts = network_facts(network, backend, dims, checkpoint.notes, files)
     packing = encoder_packing(weights, network.tensors, network.packed, checkpoint.parts)
     return replace(facts, packing=packing)
+
+
+def with_adapters(facts: StampedFacts, adapters: Mapping[str, AdapterFacts]) -> StampedFacts:
+    """Return the facts of an encoder with those of its adapters, which are float32 once loaded."""
+    files: list[Location] = []
+    notes, nbytes = [*facts.notes], facts.nbytes
+    for adapter in adapters.values():
+        files += adapter.files
+        notes += adapter.notes
+        for pair in adapter.pairs:
+            nbytes += 4 * pair.ranks[0] * (pair.inputs + pair.outputs)
+    stamps = (*facts.stamps, *stamp_files(files))
+    return replace(facts, nbytes=nbytes, notes=tuple(notes), stamps=stamps)
 
 
 def network_facts(

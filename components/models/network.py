@@ -12,6 +12,7 @@ from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
+from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.modules import Module
 from .blocks import Array, Blocks
 
@@ -27,6 +28,7 @@ class Network:
     `tensors` are by their names in the layout; those that are `torch_ordered` are convolutions
     stored as [out, in, *kernel], and `packed` modules are quantized. `dtype` is what the weights
     are loaded in, where a backend has it. `folds` are where a scale of columns can move.
+    `adapters` are updates of its Linears, by their names; a run says which are on.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Network:
     packed: Mapping[str, Module] = field(default_factory=dict)
     row_numbers: frozenset[str] = frozenset()
     folds: tuple[Fold, ...] = ()
+    adapters: Mapping[str, AdapterFacts] = field(default_factory=dict)
 
     @property
     def files(self) -> Iterable[Location]:

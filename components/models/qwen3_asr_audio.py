@@ -5,7 +5,7 @@ The formulas are those of transformers' Qwen3ASREncoder and its projector, for o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -18,12 +18,16 @@ from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.family import Family
 from composer.formats import Headers
+from composer.generation.options import AdapterNames
 
 from ..checkpoints.file_stamps import require_unchanged
+from ..checkpoints.lora.adapters import AdapterFacts
+from ..checkpoints.lora.encoder_adapters import read_encoder_adapters
+from ..checkpoints.lora.selection import check_selected_adapters
 from ..checkpoints.qwen3_asr_audio.checkpoint import AudioEncoder, read_encoder
 from ..checkpoints.qwen3_asr_audio.settings import AttentionWindows
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, encoder_network, require_finite_rows
+from .encoder import encoder_facts, encoder_network, require_finite_rows, with_adapters
 from .network import Dims, Network
 from .watched import WatchedComponent
 from .whisper_layer import EPS, folds, layer
@@ -91,11 +95,12 @@ class Qwen3AsrAudio(WatchedComponent, Family, name="qwen3_asr_audio"):
     It takes a clip's frames as they are and gives 13 rows for every second of a hundred, and a row
     for every eight of what is left. It reads `audio_tower.*` of a checkpoint, in the layout of the
     release, of transformers or of MLX's conversions; the rest is another component's. Matrices
-    that MLX quantized are dequantized when they are loaded.
+    that MLX quantized are dequantized when they are loaded. Adapters go on its Linears; of one that
+    was trained on the whole model, such as Mega-ASR's, it takes those of `audio_tower`.
     """
 
     requires = frozenset({"weights"})
-    accepts = frozenset({"precision"})
+    accepts = frozenset({"precision", "adapters"})
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -104,45 +109,61 @@ class Qwen3AsrAudio(WatchedComponent, Family, name="qwen3_asr_audio"):
             return Facts(unknown=True)
         checkpoint = read_encoder(spec, headers)
         assert spec.weights is not None
-        return encoder_facts(spec.weights, network(checkpoint, encode), cls.runs_on, checkpoint)
+        facts = encoder_facts(spec.weights, network(checkpoint, encode), cls.runs_on, checkpoint)
+        return with_adapters(facts, read_encoder_adapters(spec, headers, checkpoint))
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
         checkpoint = read_encoder(spec, Headers())
+        adapters = read_encoder_adapters(spec, Headers(), checkpoint)
         require_unchanged(facts)
-        before = cls.runs_on.compile(_part(network(checkpoint, stem), True), placement)
-        after = cls.runs_on.compile(_part(network(checkpoint, encode), False), placement)
-        return cls(before, after, checkpoint.windows)
+        before = _part(network(checkpoint, stem), True, adapters)
+        after = _part(network(checkpoint, encode), False, adapters)
+        return cls(
+            cls.runs_on.compile(before, placement),
+            cls.runs_on.compile(after, placement),
+            checkpoint.windows,
+            adapters,
+        )
 
     def __init__(
-        self, stem: Callable[..., Any], encode: Callable[..., Any], windows: AttentionWindows
+        self,
+        stem: Callable[..., Any],
+        encode: Callable[..., Any],
+        windows: AttentionWindows,
+        adapters: Mapping[str, AdapterFacts] | None = None,
     ) -> None:
         self.stem = stem
         self.encode = encode
         self.windows = windows
+        self.adapters = adapters or {}
 
     def runs(self) -> tuple[Callable[..., Any], ...]:
         return self.stem, self.encode
 
     @method(mel="M F", returns="N D")
-    def __call__(self, mel: Any) -> Any:
-        """Map log-mel [M, F] of one clip to rows, window by window; each attends to itself."""
+    def __call__(self, mel: Any, *, adapters: AdapterNames = ()) -> Any:
+        """Map log-mel [M, F] of one clip to rows, window by window; each attends to itself.
+
+        `adapters` are on for this clip only.
+        """
+        check_selected_adapters(adapters, self.adapters)
         frames = mel.shape[1]
         if frames == 0:
             raise ComposerError(Problem("R550", "the log-mel has no frames"))
         size = self.windows.chunk * self.windows.chunks
-        rows = [self._window(mel[:, at : at + size]) for at in range(0, frames, size)]
+        rows = [self._window(mel[:, at : at + size], adapters) for at in range(0, frames, size)]
         return require_finite_rows(self.runs_on, rows)
 
-    def _window(self, mel: Any) -> Any:
+    def _window(self, mel: Any, adapters: AdapterNames) -> Any:
         """Map the frames of a window, or of the last one, which may be shorter."""
         chunk, frames = self.windows.chunk, mel.shape[1]
         whole, rest = divmod(frames, chunk)
         if rest:
             mel = self._filled(mel, chunk - rest)
         rows = whole * -(-chunk // STRIDE) + -(-rest // STRIDE)
-        return self.encode(self.stem(mel)[:rows])
+        return self.encode(self.stem(mel, adapters=adapters)[:rows], adapters=adapters)
 
     def _filled(self, mel: Any, frames: int) -> Any:
         """Return log-mel with frames of 0 behind it, as transformers fills the last chunk."""
@@ -172,10 +193,15 @@ def network(checkpoint: AudioEncoder, forward: Callable[..., Array]) -> Network:
     return replace(made, folds=(*chain.from_iterable(places), last))
 
 
-def _part(network: Network, before: bool) -> Network:
-    """Return the network with the tensors of its part alone."""
+def _part(network: Network, before: bool, adapters: Mapping[str, AdapterFacts]) -> Network:
+    """Return the network with the tensors of its part alone, and their adapters."""
     own = {}
     for name, tensor in network.tensors.items():
         if name.startswith(STEM) is before:
             own[name] = tensor
-    return replace(network, tensors=own, torch_ordered=network.torch_ordered & own.keys())
+    updates = {}
+    for name, facts in adapters.items():
+        pairs = [pair for pair in facts.pairs if f"{pair.path}.weight" in own]
+        updates[name] = replace(facts, pairs=tuple(pairs))
+    ordered = network.torch_ordered & own.keys()
+    return replace(network, tensors=own, torch_ordered=ordered, adapters=updates)

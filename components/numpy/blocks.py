@@ -9,6 +9,7 @@ import numpy as np
 
 from composer.core.calibration import OnInput
 
+from ..checkpoints.lora.updates import LowRank
 from ..models.blocks import Array
 
 _ERF = np.frompyfunc(erf, 1, 1)
@@ -18,10 +19,14 @@ class NumpyBlocks:
     """A `Blocks` over weights in memory."""
 
     def __init__(
-        self, weights: Mapping[str, Array], watched: Mapping[str, OnInput] | None = None
+        self,
+        weights: Mapping[str, Array],
+        watched: Mapping[str, OnInput] | None = None,
+        updates: Mapping[str, LowRank] | None = None,
     ) -> None:
         self.weights = weights
         self.watched = watched or {}
+        self.updates = updates or {}
 
     def weight(self, name: str) -> Array:
         return self.weights[name]
@@ -44,7 +49,11 @@ class NumpyBlocks:
     def linear(self, x: Array, name: str) -> Array:
         if name in self.watched:
             self.watched[name](x.reshape(-1, x.shape[-1]))
-        return self._biased(x @ self.weight(f"{name}.weight").T, name)
+        made = self._biased(x @ self.weight(f"{name}.weight").T, name)
+        if name in self.updates:
+            a, b = self.updates[name]
+            made = made + x @ a @ b
+        return made
 
     def matmul(self, a: Array, b: Array) -> Array:
         made: Array = a @ b
@@ -125,6 +134,9 @@ class NumpyBlocks:
 
     def tanh(self, x: Array) -> Array:
         return np.tanh(x)
+
+    def sqrt(self, x: Array) -> Array:
+        return np.sqrt(x)
 
     def softplus(self, x: Array) -> Array:
         return np.logaddexp(x, np.float32(0))

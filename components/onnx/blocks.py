@@ -115,8 +115,7 @@ class OnnxBlocks:
         return x
 
     def linear(self, x: Symbol, name: str) -> Symbol:
-        parts = [x, self.weight(f"{name}.weight"), *self._bias(name)]
-        return self.node("Gemm", *parts, transB=1)
+        return self.node("Gemm", x, self.weight(f"{name}.weight"), *self._bias(name), transB=1)
 
     def matmul(self, a: Symbol, b: Symbol) -> Symbol:
         return self.node("MatMul", a, b)
@@ -145,7 +144,7 @@ class OnnxBlocks:
     def rms_norm(self, x: Symbol, name: str | None, eps: float, offset: float = 0.0) -> Symbol:
         if name is None:
             square = self.node("ReduceMean", x * x, self.ints(-1), keepdims=1)
-            return x / self.node("Sqrt", square + float(eps))
+            return x / self.sqrt(square + float(eps))
         weight = self.weight(f"{name}.weight")
         if offset:
             weight = weight + offset
@@ -183,6 +182,9 @@ class OnnxBlocks:
 
     def tanh(self, x: Symbol) -> Symbol:
         return self.node("Tanh", x)
+
+    def sqrt(self, x: Symbol) -> Symbol:
+        return self.node("Sqrt", x)
 
     def softplus(self, x: Symbol) -> Symbol:
         return self.node("Softplus", x)
@@ -229,13 +231,11 @@ class OnnxBlocks:
     def gather(self, x: Symbol, rows: Symbol) -> Symbol:
         return self.node("Gather", x, rows, axis=0)
 
-    def groups(self, x: Symbol, by: int, fill: float | None) -> Symbol:
-        made: Symbol = row_nodes.write_groups(self, x, by, fill)
-        return made
+    def groups(self, x: Symbol, by: int, fill: float | None) -> Any:
+        return row_nodes.write_groups(self, x, by, fill)
 
-    def group_sizes(self, x: Symbol, by: int) -> Symbol:
-        made: Symbol = row_nodes.write_group_sizes(self, x, by)
-        return made
+    def group_sizes(self, x: Symbol, by: int) -> Any:
+        return row_nodes.write_group_sizes(self, x, by)
 
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))

@@ -10,6 +10,7 @@ from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
 from .head import HeadForm, write_head_nodes
 from .lora import OnnxAdapters
+from .low_rank import write_low_rank
 from .matmuls import MatmulMode
 from .proto import CONTRIB, TYPES
 from .weights import WeightsLayout
@@ -69,9 +70,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         if module is None:
             return y
         outputs, inputs = module.shape
-        a = self._input(f"lora_a {name}", [inputs, f"rank {name}"])
-        b = self._input(f"lora_b {name}", [f"rank {name}", outputs])
-        y = self.node("Gemm", self.matmul(x, a), b, y)
+        y = write_low_rank(self, x, y, name, (inputs, outputs))
         if name not in self.adapters.scaled:
             return y
         factor = self._input(f"factor {name}", [outputs])

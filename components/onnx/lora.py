@@ -10,6 +10,7 @@ import numpy as np
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.pair import LoraPair
 from ..checkpoints.lora.selection import check_selected_adapters, require_finite
+from ..checkpoints.lora.updates import read_updates
 from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader, row_ranges
 from ..models.decoder import ParsedDecoder
@@ -91,12 +92,9 @@ class OnnxAdapters:
     def _load(self, name: str, facts: AdapterFacts) -> dict[str, LoraUpdate]:
         """Load an adapter's pairs; refuse numbers that are not finite."""
         reader, updates, odd = RowReader(), dict[str, LoraUpdate](), []
+        plain = read_updates(name, facts)
         for pair in facts.pairs:
-            a, b = reader.whole(pair.a), reader.whole(pair.b)
-            if pair.flipped:
-                a, b = a.T, b.T
-            a = np.ascontiguousarray(a)
-            b = np.ascontiguousarray(b * np.float32(facts.scales[pair.path]))
+            a, b = plain[pair.path]
             update = LoraUpdate(a, b)
             if pair.magnitude:
                 update = self._scaled(pair, a, b, reader.whole(pair.magnitude))

@@ -13,8 +13,10 @@ from composer.core.placement import Placement
 from ..checkpoints.modules import runs_packed
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network, WatchedFunction
+from ..models.network_adapters import NetworkAdapters
 from .blocks import OnnxBlocks, Symbol
 from .lm.session import DecoderSession, open_sessions
+from .low_rank import low_rank_inputs, write_low_rank
 from .matmuls import MatmulMode, PackedMatmulBlocks
 from .weights import WeightsLayout
 
@@ -25,11 +27,19 @@ class NetworkBlocks(PackedMatmulBlocks):
     """Blocks over a network's weights; those that are packed are unpacked piece by piece.
 
     `seen` are the Linears of some names, in the order in which they are run, with their inputs.
+    The updates of those that are `adapted`, by shape, are inputs.
     """
 
-    def __init__(self, weights: WeightsLayout, network: Network, watched: Collection[str]) -> None:
+    def __init__(
+        self,
+        weights: WeightsLayout,
+        network: Network,
+        watched: Collection[str],
+        adapted: Mapping[str, tuple[int, int]],
+    ) -> None:
         super().__init__(weights, network.packed, MatmulMode.FLOAT32)
         self.watched = watched
+        self.adapted = adapted
         self.seen: list[tuple[str, Symbol]] = []
         self.names = frozenset(network.tensors)
         self.encoder_weights = WeightReader(network.tensors, network.packed, network.torch_ordered)
@@ -40,8 +50,12 @@ class NetworkBlocks(PackedMatmulBlocks):
             self.seen.append((name, x))
         if name in self.modules and self.modules[name].scheme:
             self.encoder_weights.require_finite_parts(self.modules[name])
-            return super().linear(x, name)
-        return OnnxBlocks.linear(self, x, name)
+            made = super().linear(x, name)
+        else:
+            made = OnnxBlocks.linear(self, x, name)
+        if name in self.adapted:
+            made = write_low_rank(self, x, made, name, self.adapted[name])
+        return made
 
 
 class OnnxNetwork(WatchedFunction):
@@ -50,6 +64,8 @@ class OnnxNetwork(WatchedFunction):
     def __init__(self, network: Network, placement: Placement) -> None:
         self.network = network
         self.placement = placement
+        self.adapters = NetworkAdapters(network)
+        self.selected: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
         self.seen: list[str] = []
         self.session = self._open()
 
@@ -72,7 +88,7 @@ class OnnxNetwork(WatchedFunction):
 
     def _build(self, weights: WeightsLayout) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""
-        blocks = NetworkBlocks(weights, self.network, self.watched.keys())
+        blocks = NetworkBlocks(weights, self.network, self.watched.keys(), self.adapters.modules)
         for name, dims in self.network.inputs.items():
             dtype = "int64" if name in self.network.row_numbers else "float32"
             weights.model.add_input(name, dtype, dims)
@@ -88,8 +104,12 @@ class OnnxNetwork(WatchedFunction):
             weights.model.node("Identity", [rows.name], [output])
             weights.model.add_output(output, "float32", (output, width))
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        made, *seen = self.session.outputs(dict(zip(self.network.inputs, inputs, strict=True)))
+    def __call__(self, *inputs: np.ndarray, adapters: tuple[str, ...] = ()) -> np.ndarray:
+        if adapters not in self.selected:
+            updates = self.adapters.selected(adapters)
+            self.selected[adapters] = low_rank_inputs(self.adapters.modules, updates)
+        given = dict(zip(self.network.inputs, inputs, strict=True))
+        made, *seen = self.session.outputs(given | self.selected[adapters])
         for name, rows in zip(self.seen, seen, strict=True):
             self.watched[name](rows)
         return made

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from composer.core.call_signature import ADAPTERS, WHEN
 from composer.core.ports import is_float
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import Graph, Node
 
-EMBEDDINGS_HINT = "say the same adapters on both nodes: adapters: [...]"
-KEY = "adapters"
+EMBEDDINGS_HINT = "say the same on both nodes: adapters: [...], and when: where one has it"
 Options = Mapping[str, Mapping[str, Any]]
 
 
@@ -28,10 +28,17 @@ def unknown_adapters(
             yield message, f"it has: {listed(has)}"
 
 
-def check_embedding_adapters(
+def check_adapters(
     graph: Graph, components: Mapping[str, Any], report: Callable[..., None]
 ) -> None:
-    """Report the nodes that a manifest gives other adapters than those that continue them."""
+    """Report switches of no adapters, and embeddings of others than what continues them has."""
+    for name, node in graph.nodes.items():
+        checked = components.get(node.component or "")
+        known = checked is not None and checked.facts is not None
+        if known and WHEN in node.wires and not node.options.get(ADAPTERS):
+            message = f"{node.run} has '{WHEN}' and no adapters that it would switch on"
+            hint = "name them beside it: adapters: [...]"
+            report("W298", message, "graph", name, "with", WHEN, key=True, hint=hint)
     for name, message in differing_embeddings(graph, components):
         report("W295", message, "graph", name, key=True, hint=EMBEDDINGS_HINT)
 
@@ -57,13 +64,15 @@ def differing_embeddings(
 def _table_adapters(
     node: Node, components: Mapping[str, Any], overrides: Options
 ) -> frozenset[str]:
-    """Return the adapters of a node that adapt the table."""
+    """Return the adapters of a node that adapt the table, and what switches them on."""
     checked = components.get(node.component or "")
     if checked is None or checked.facts is None:
         return frozenset()
-    given = overrides.get(node.name, {}).get(KEY, node.options.get(KEY, ()))
-    found: frozenset[str] = checked.facts.embedding_adapters
-    return found.intersection(given)
+    given = overrides.get(node.name, {}).get(ADAPTERS, node.options.get(ADAPTERS, ()))
+    found: frozenset[str] = checked.facts.embedding_adapters.intersection(given)
+    if WHEN not in node.wires:
+        return found
+    return frozenset(f"{name} when ${node.wires[WHEN]}" for name in found)
 
 
 def _embedded(graph: Graph, node: Node) -> Iterator[Node]:
@@ -86,4 +95,4 @@ def _embedded(graph: Graph, node: Node) -> Iterator[Node]:
 
 
 def _takes_adapters(node: Node) -> bool:
-    return node.signature is not None and KEY in node.signature.options
+    return node.signature is not None and ADAPTERS in node.signature.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from composer.core.call_signature import CallSignature
+from composer.core.call_signature import WHEN, CallSignature
 from composer.core.ports import Port, Ports
 from composer.sources.lock.entries import LockedComponent, LockedTask, LockedVariant
 
@@ -50,6 +50,8 @@ def task_entry(graph: Graph) -> LockedTask:
 def _signature(signature: CallSignature) -> str:
     takes = []
     for name, ports in sorted(signature.inputs.items()):
+        if name == WHEN:
+            continue  # of the executor, and no port of the component
         mark = "?" if name in signature.optional else ""
         takes.append(f"{name}{mark}: {_ports(ports)}")
     return f"{'; '.join(takes)} -> {_named(signature.returns)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from composer.checker.adapters import check_embedding_adapters, unknown_adapters
+from composer.checker.adapters import check_adapters, unknown_adapters
 from composer.checker.arguments import read_arguments
 from composer.checker.detector import check_detector
 from composer.checker.expectations import Expectations
@@ -18,7 +18,7 @@ from composer.checker.picture_lists import report_loose_items
 from composer.checker.row_positions import RowPositions
 from composer.checker.shared_nodes import origin_of
 from composer.checker.wire_checker import WireChecker
-from composer.core.call_signature import OUT, CallSignature, Option
+from composer.core.call_signature import ADAPTERS, OUT, CallSignature, Option
 from composer.core.errors import Problem
 from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
@@ -77,7 +77,7 @@ class _Wiring:
         task, inputs = self.task.name, self.task.inputs
         graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
         if not self.problems:
-            check_embedding_adapters(graph, self.components, self.report)
+            check_adapters(graph, self.components, self.report)
             lint(graph, self.components, self.report)
         return graph, self.problems
 
@@ -244,7 +244,7 @@ class _Wiring:
         except ValueError as error:
             self.report("W216", str(error), *at)
             return {}
-        if key == "adapters":
+        if key == ADAPTERS:
             for message, hint in unknown_adapters(self.components, component, value):
                 self.report("W224", message, *at, hint=hint)
         return {key: value}

@@ -15,6 +15,8 @@ CALL = "__call__"
 OUT = "out"
 WINDOW = "window"  # of what detects speech: the samples of each score
 MANY = "..."
+ADAPTERS = "adapters"  # the option of what can switch adapters on
+WHEN = "when"  # the input that says whether they are on, which the executor reads
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def signature_of(
     """Read the ports of a function, and its options from its keyword-only parameters.
 
     One whose type is a dataclass stands for the options that are its fields. An input that ends in
-    `...` takes a list of values.
+    `...` takes a list of values. Whatever has the option `adapters` has the input `when` too.
     """
     groups = _groups(function)
     own: dict[str, Option] = {}
@@ -192,6 +194,9 @@ def signature_of(
             grouped[each.name] = Option(types[each.name], _default(each))
         if hasattr(group, "json_schema_rules"):
             rules.append(group.json_schema_rules)
+    if ADAPTERS in own:
+        inputs = {**inputs, WHEN: "bool 1"}
+        optional.add(WHEN)
     if isinstance(returns, str):
         returns = {OUT: returns}
     return CallSignature(

@@ -141,7 +141,9 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
         home = HOST if want.dtype == "bool" else backend
         give_text, want_text = _text(value.port, value.backend), _text(want, home)
         if want.kind == "audio":
-            give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
+            give_text = want_text = "audio at its own rate"
+            if want.dims:
+                want_text = f"audio at {want.dims[0]} Hz"
         if key in node.converts:
             change = node.converts[key]
             there = f"{change.dtype} in {bundle.components[change.component].cls.backend}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
-from composer.core.call_signature import OUT, gather_items
+from composer.core.call_signature import ADAPTERS, OUT, WHEN, gather_items
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.native_failures import describe_error, is_failure
@@ -147,6 +147,8 @@ class GraphRun:
         node, worker = step.node, self.worker(step.backend)
         given = {key: self._prepare_input(step, key, name) for key, name in node.wires.items()}
         options = {**node.options, **self.options.get(node.name, {})}
+        if WHEN in given and not given.pop(WHEN)[0]:
+            options[ADAPTERS] = ()
         if node.component is None:
             operator = registry.operator(node.run)
             return worker.call(operator, worker.backend, **gather_items(given), **options)

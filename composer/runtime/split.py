@@ -135,7 +135,9 @@ def _rate(plan: Plan, name: str) -> int | None:
     rates = set()
     for step in plan.steps:
         for key, value in step.node.wires.items():
-            if value == name and step.wants[key].dims:
-                rates.add(step.wants[key].dims[0])
-    rate = rates.pop() if len(rates) == 1 else None
-    return rate if isinstance(rate, int) else None
+            if value == name:
+                rates.add(step.wants[key].dims[:1])
+    if len(rates) != 1:
+        return None
+    (dims,) = rates
+    return dims[0] if dims and isinstance(dims[0], int) else None

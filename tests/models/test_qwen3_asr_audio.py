@@ -128,7 +128,7 @@ def test_what_is_nearly_right_does_not_pass(component, model):
     assert close(rows(), want)
     run_on = component.stem
 
-    def without_restart(mel):
+    def without_restart(mel, adapters):
         x = plain(run_on(mel))
         table = qwen3_asr_audio.sinusoids(len(x), x.shape[1])
         again = np.tile(table[:13], (len(x) // 13, 1))

@@ -28,7 +28,8 @@ PEFT = {
     "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
     # and these are read
     "alpha_pattern", "exclude_modules", "layers_pattern", "layers_to_transform", "lora_alpha",
-    "modules_to_save", "r", "rank_pattern", "target_modules", "use_dora", "use_rslora",
+    "fan_in_fan_out", "modules_to_save", "r", "rank_pattern", "target_modules", "use_dora",
+    "use_rslora",
 }  # fmt: skip
 
 # What mlx-lm's trainer writes down of its settings; the last three are read.
@@ -50,7 +51,8 @@ class AdapterConfig:
     their paths or by the ends of these. `layers` are numbers; `last` counts from the last layer,
     and 0 means all. `pattern` says that they were chosen by one, which is not run. `scaling` gives
     modules their own rank and scale; `dora` says that each has a magnitude too. `saved` are the
-    ends of paths of modules that were trained whole; `tied` says that tied embeddings stayed so.
+    ends of paths of modules that were trained whole; `tied` says that tied embeddings stayed so;
+    `transposed` that the base's weights were [in, out].
     """
 
     file: Location
@@ -66,6 +68,7 @@ class AdapterConfig:
     notes: tuple[Problem, ...] = ()
     saved: tuple[str, ...] = ()
     tied: bool = False
+    transposed: bool = False
 
 
 def parse_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterConfig:
@@ -227,4 +230,5 @@ def _peft(values: ConfigValues) -> AdapterConfig:
         tuple(notes),
         values.names(config, "modules_to_save") or (),
         values.flag("ensure_weight_tying"),
+        values.flag("fan_in_fan_out"),
     )

@@ -24,7 +24,7 @@ def check_adapted_modules(
         if _module_path(name) not in ends:
             checker.report(
                 "W288",
-                f"{config.file} names {name}, which the decoder does not have",
+                f"{config.file} names {name}, which the {checker.part} does not have",
                 checker.decoder_modules,
             )
     here = checker.seen & checker.targets.keys()

@@ -31,7 +31,10 @@ def checked_rank(
 
     Modules to which a config gives a rank of their own are compared with that.
     """
-    sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
+    sound = []
+    for pair in pairs.values():
+        if pair.ranks[0] == pair.ranks[1] and not pair.blocks:
+            sound.append(pair)
     scaling = find_scaling(configs)
     if scaling:
         if _report_ambiguous(checker, sound, scaling):
@@ -65,7 +68,7 @@ def _report_ambiguous(
 ) -> bool:
     """Report the first module that several keys of a pattern give different numbers."""
     for pair in pairs:
-        if keys := scaling.ambiguous(pair.path):
+        if keys := scaling.ambiguous(pair):
             message = f"{listed(keys)} name one module with different numbers: {pair.path}"
             checker.report("W287", message)
             return True
@@ -78,7 +81,7 @@ def _check_own_ranks(
     """Report modules of another rank than their own, and return those that have none."""
     others = []
     for pair in pairs:
-        own = scaling.rank_of(pair.path)
+        own = scaling.rank_of(pair)
         if own == scaling.rank:
             others.append(pair)
         elif pair.ranks[0] != own:

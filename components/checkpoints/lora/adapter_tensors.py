@@ -15,11 +15,15 @@ from composer.core.suggest import listed, nearest, some
 
 from ..embedding_table import FLOATS, describe_tensor
 from .pair import EMBEDDING, OUTSIDE, LinearShape, LoraPair
+from .thinker import ROOT, source_name
 
 if TYPE_CHECKING:
-    from composer.formats.safetensors import Tensor, TensorIndex
+    from composer.formats.safetensors import Tensor
 
-PREFIX = r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
+PREFIX = (
+    r"(?:base_model\.model\.)?(?:thinker\.(?:model\.|audio_tower\.)?"
+    r"|language_model\.model\.|model\.language_model\.|model\.)?"
+)
 NAME = re.compile(
     PREFIX + r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight"
     r"|lora_embedding_(?P<table>[AB])|(?P<dora>m|lora_magnitude_vector(?:\.weight)?))"
@@ -38,6 +42,8 @@ def split_layer(path: str) -> tuple[int, str]:
 class AdapterChecker:
     """Check one adapter against a decoder, and report one problem once for all its layers.
 
+    `part` is what it is on: a decoder, or an encoder.
+
     Reports are grouped by their text before they are problems, with one witness and a count each
     and a limit for each code: `Problems`, which takes them in the end, keeps every one as it comes.
     """
@@ -45,6 +51,7 @@ class AdapterChecker:
     location: Location
     targets: Mapping[str, LinearShape]
     unused: Collection[str]
+    part: str = "decoder"
     seen: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)  # that have PEFT's names for embeddings
     found: dict[tuple[str, str, str | None], list[tuple[str, ...]]] = field(default_factory=dict)
@@ -64,12 +71,16 @@ class AdapterChecker:
             if count > MOST:
                 yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
-    def pairs(self, tensors: TensorIndex, excluded: Collection[str] = ()) -> dict[str, LoraPair]:
+    def pairs(
+        self, tensors: Mapping[str, Tensor], excluded: Collection[str] = ()
+    ) -> dict[str, LoraPair]:
         """Return the whole pairs by module, and report every tensor that is in none.
+
+        A module of two spellings has a pair under each.
 
         `excluded` are the names of tensors that are something else.
         """
-        halves: dict[str, dict[str, Tensor]] = {}
+        halves: dict[tuple[str, str], dict[str, Tensor]] = {}
         strange = []
         for name, tensor in tensors.items():
             if name in excluded:
@@ -78,11 +89,13 @@ class AdapterChecker:
             if match is None:
                 strange.append(describe_tensor(tensor))
                 continue
-            path = match["path"]
+            path, spelling = match["path"], ""
+            if source_name(name).startswith(f"{ROOT}layers."):
+                spelling = ROOT  # beside one under the model's own name
             side = match["mlx"] or match["peft"] or match["table"] or "magnitude"
             if match["table"]:
                 self.tables.add(path)
-            own = halves.setdefault(path, {})
+            own = halves.setdefault((spelling, path), {})
             if side in own or side.swapcase() in own:
                 message = f"two tensors are the {side.upper()} of {path}"
                 self.report("W293", message, describe_tensor(tensor))
@@ -94,11 +107,11 @@ class AdapterChecker:
                 hint="wanted names that end in lora_a and lora_b, or lora_A.weight and "
                 "lora_B.weight",
             )
-        self.seen = set(halves)
+        self.seen = {path for _, path in halves}
         pairs = {}
-        for path, own in halves.items():
+        for (spelling, path), own in halves.items():
             if pair := self._pair(path, own):
-                pairs[path] = pair
+                pairs[spelling + path] = pair
         return pairs
 
     def _pair(self, path: str, own: Mapping[str, Tensor]) -> LoraPair | None:
@@ -155,7 +168,7 @@ class AdapterChecker:
         if target and pair.is_transposed(target):
             self.report(
                 "W290", f"{module}: the axes of A or B are exchanged", a, b,
-                f"decoder: {target.witness}",
+                f"{self.part}: {target.witness}",
                 hint="lora_a is [in, rank] and lora_b [rank, out]; lora_A is [rank, in] and "
                 "lora_B [out, rank]",
             )  # fmt: skip
@@ -171,7 +184,7 @@ class AdapterChecker:
         if target is None:
             self._report_missing(pair, module, a)
             return
-        base = f"decoder: {target.witness}"
+        base = f"{self.part}: {target.witness}"
         if pair.flipped and pair.table != (pair.path == EMBEDDING):
             kind = "a table of embeddings" if pair.table else "a linear layer"
             self.report("W293", f"{module} has the matrices of {kind}, which it is not", a, base)
@@ -181,7 +194,7 @@ class AdapterChecker:
         ):
             if have != want:
                 self.report(
-                    "W290", f"{module}: {side} {verb} {have} but the decoder's {verb} {want}",
+                    "W290", f"{module}: {side} {verb} {have} but the {self.part}'s {verb} {want}",
                     witness, base,
                 )  # fmt: skip
 
@@ -190,15 +203,15 @@ class AdapterChecker:
         hint = None
         layer = split_layer(pair.path)[0]
         if not LAYER.fullmatch(pair.path):
-            message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
+            message = f"{pair.path.partition('.')[0]} is outside the {self.part}'s layers"
             where = [path for path in OUTSIDE if path in self.targets]
             hint = f"adapters go on {listed(['the projections inside the layers', *where])}"
         elif layer >= self.num_layers:
-            message = f"the decoder has {self.num_layers} layers, but there is a layer {layer}"
+            message = f"the {self.part} has {self.num_layers} layers, but there is a layer {layer}"
         elif module in self.modules:
-            message = f"the decoder has no {pair.path}"
+            message = f"the {self.part} has no {pair.path}"
         else:
-            message = f"the decoder has no {module}"
+            message = f"the {self.part} has no {module}"
             if near := nearest(module, self.modules):
                 hint = f"did you mean {near}?"
         self.report("W288", message, witness, self.decoder_modules, hint=hint)
@@ -221,4 +234,4 @@ class AdapterChecker:
             if path not in OUTSIDE:
                 witness = target.witness
                 break
-        return f"decoder: {witness.partition(':')[0]} has {listed(self.modules)}"
+        return f"{self.part}: {witness.partition(':')[0]} has {listed(self.modules)}"

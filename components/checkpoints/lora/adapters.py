@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from composer.core.component import Adapter, Spec
@@ -13,13 +13,17 @@ from composer.core.problems import Problems
 from composer.core.suggest import listed
 
 from ..embedding_table import describe_tensor
+from .adapter_config import AdapterConfig
 from .adapter_files import open_adapter
 from .adapter_modules import check_adapted_modules
 from .adapter_numbers import check_magnitudes, checked_rank, choose_scale, find_scaling
 from .adapter_tensors import AdapterChecker, split_layer
+from .blocks import BLOCKS, with_blocks
+from .config_values import FAN_IN, REASONS
 from .pair import EMBEDDING, LinearShape, LoraPair
 from .saved_modules import SavedModule, Shapes, check_tying, read_saved_modules
 from .scaling import LoraScaling
+from .thinker import ROOT, own_tensors
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -29,15 +33,14 @@ if TYPE_CHECKING:
 class AdapterFacts:
     """An adapter before it is loaded: where it is, its scale, and the pairs that are used.
 
-    `scales` has the scale of each module by its path: a multiple of the adapter's where its config
-    gives a module its own rank or alpha. `files` are all that it was read from; `notes` are lints.
-    `saved` are modules that it holds whole.
+    Each pair has its scale: a multiple of the adapter's where its config gives a module its own
+    rank or alpha, or blocks of a rank theirs. `files` are all that it was read from; `notes` are
+    lints. `saved` are modules that it holds whole.
     """
 
     scale: float
     rank: int
     pairs: tuple[LoraPair, ...]
-    scales: Mapping[str, float]
     files: tuple[Location, ...]
     notes: tuple[Problem, ...] = ()
     saved: tuple[SavedModule, ...] = ()
@@ -77,80 +80,118 @@ def read_adapters(
     targets: Mapping[str, LinearShape],
     unused: Collection[str] = (),
     shapes: Shapes | None = None,
+    part: str = "decoder",
 ) -> dict[str, AdapterFacts]:
-    """Read every adapter of a component; raise ComposerError with the problems of all."""
+    """Read every adapter of a component; raise ComposerError with the problems of all.
+
+    `targets` are its projections by path (layers.3.self_attn.q_proj), `shapes` those of all its
+    modules; `unused` are paths of modules that the model lacks and adapters may have. `part` is
+    decoder or encoder: of an adapter of a whole model each takes its own.
+    """
     found: dict[str, AdapterFacts] = {}
     problems = Problems()
     for name, adapter in spec.adapters.items():
+        reader = _AdapterReader(name, adapter, headers, targets, unused, shapes, part)
         with problems.collect():
-            found[name] = _read_adapter_facts(name, adapter, headers, targets, unused, shapes)
+            found[name] = reader.facts()
     problems.raise_any()
     return found
 
 
-def _read_adapter_facts(
-    name: str,
-    adapter: Adapter,
-    headers: Headers,
-    targets: Mapping[str, LinearShape],
-    unused: Collection[str] = (),
-    shapes: Shapes | None = None,
-) -> AdapterFacts:
-    """Check an adapter against its decoder; raise ComposerError with everything that contradicts.
+@dataclass
+class _AdapterReader:
+    """Check one adapter against its component; what is read is what `read_adapters` takes."""
 
-    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj), `shapes` those of
-    all its modules; `unused` are paths of modules that the model lacks and adapters may have.
+    name: str
+    adapter: Adapter
+    headers: Headers
+    targets: Mapping[str, LinearShape]
+    unused: Collection[str]
+    shapes: Shapes | None
+    part: str
+
+    def facts(self) -> AdapterFacts:
+        """Return what it says; raise ComposerError with everything that contradicts."""
+        problems = Problems()
+        opened = open_adapter(self.name, self.adapter.weights, self.headers, problems)
+        file, configs = opened.place, opened.configs
+        all_read = not problems
+        used = {path: each for path, each in self.targets.items() if path not in self.unused}
+        checker = AdapterChecker(file, used, self.unused, self.part)
+        tensors = own_tensors(opened.tensors, self.part != "decoder")
+        saved = read_saved_modules(checker, tensors, configs, self.shapes)
+        saved_tensors: set[str] = set()
+        for module in saved.values():
+            saved_tensors |= module.tensor_names
+        pairs = checker.pairs(tensors, saved_tensors)
+        whole = any(pair.source.startswith(ROOT) for pair in pairs.values())
+        problems += _turned_over(configs, whole)
+        if whole and any(config.transposed for config in configs):
+            pairs = {key: replace(pair, transposed=True) for key, pair in pairs.items()}
+        pairs, block_files = self._with_blocks(checker, file, pairs)
+        for pair in pairs.values():
+            checker.check(pair)
+        rank = checked_rank(checker, pairs, configs)
+        check_magnitudes(checker, pairs, configs)
+        check_tying(checker, {pair.path for pair in pairs.values()} | saved.keys(), configs)
+        for config in configs:
+            if not whole:  # its names are those of all parts
+                check_adapted_modules(checker, pairs, config)
+        problems += checker.problems()
+        scale, scale_problem = choose_scale(file, self.adapter.scale, configs)
+        if all_read and scale_problem and scale_problem.severity == "error":
+            problems.append(scale_problem)
+        kept = tuple(pair for pair in pairs.values() if pair.path not in self.unused)
+        if not (kept or saved) and not problems:
+            what = f"it adapts nothing of this {self.part}"
+            problems.append(Problem("W292", what, Place(str(file))))
+        if problems:
+            raise ComposerError(problems)
+        notes = list(_dropped(file, pairs, kept))
+        for config in configs:
+            notes += config.notes
+        if scale_problem:
+            notes.append(scale_problem)
+        return AdapterFacts(
+            scale,
+            rank,
+            tuple(_scaled(scale, kept, find_scaling(configs))),
+            (*opened.files, *block_files),
+            tuple(notes),
+            tuple(saved.values()),
+        )
+
+    def _with_blocks(
+        self, checker: AdapterChecker, file: Location, pairs: dict[str, LoraPair]
+    ) -> tuple[dict[str, LoraPair], tuple[Location, ...]]:
+        """Return the pairs with the blocks of their ranks, where a file beside them has any."""
+        blocks = replace(file, inside=file.inside.rpartition("/")[0]) / BLOCKS
+        if not self.headers.exists(blocks):
+            return pairs, ()
+        values = self.headers.config(blocks)
+        return with_blocks(checker, blocks, values, pairs, self.part != "decoder"), (blocks,)
+
+
+def _turned_over(configs: Sequence[AdapterConfig], whole: bool) -> Iterator[Problem]:
+    """Refuse `fan_in_fan_out` of all but Mega-ASR, which turns the update of each module over.
+
+    PEFT does so for weights that are [in, out] alone, which no checkpoint here has.
     """
-    problems = Problems()
-    opened = open_adapter(name, adapter.weights, headers, problems)
-    file, tensors, configs = opened.place, opened.tensors, opened.configs
-    sound = not problems
-    used = {path: target for path, target in targets.items() if path not in unused}
-    checker = AdapterChecker(file, used, unused)
-    saved = read_saved_modules(checker, tensors, configs, shapes)
-    saved_tensors: set[str] = set()
-    for module in saved.values():
-        saved_tensors |= module.tensor_names
-    pairs = checker.pairs(tensors, saved_tensors)
-    for pair in pairs.values():
-        checker.check(pair)
-    rank = checked_rank(checker, pairs, configs)
-    check_magnitudes(checker, pairs, configs)
-    check_tying(checker, {*pairs, *saved}, configs)
     for config in configs:
-        check_adapted_modules(checker, pairs, config)
-    problems += checker.problems()
-    scale, scale_problem = choose_scale(file, adapter.scale, configs)
-    if sound and scale_problem and scale_problem.severity == "error":
-        problems.append(scale_problem)
-    kept = tuple(pair for path, pair in pairs.items() if path not in unused)
-    if not (kept or saved) and not problems:
-        problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
-    if problems:
-        raise ComposerError(problems)
-    notes = list(_dropped(file, pairs, kept))
-    for config in configs:
-        notes += config.notes
-    if scale_problem:
-        notes.append(scale_problem)
-    return AdapterFacts(
-        scale,
-        rank,
-        kept,
-        _scale_modules(scale, kept, find_scaling(configs)),
-        opened.files,
-        tuple(notes),
-        tuple(saved.values()),
-    )
+        if config.transposed and not whole:
+            message = f"{FAN_IN} is 'True': {REASONS[FAN_IN]}"
+            yield Problem("W286", message, Place(str(config.file)))
 
 
-def _scale_modules(
+def _scaled(
     scale: float, pairs: tuple[LoraPair, ...], scaling: LoraScaling | None
-) -> dict[str, float]:
-    """Return the scale of each module by its path."""
-    if scaling is None:
-        return dict.fromkeys((pair.path for pair in pairs), scale)
-    return {pair.path: scale * scaling.ratio(pair.path) for pair in pairs}
+) -> Iterator[LoraPair]:
+    """Yield pairs with their scales; those of blocks are as multiples of the config's own."""
+    for pair in pairs:
+        ratio = scaling.ratio(pair) if scaling else 1.0
+        factor = scale / scaling.usual if scaling else 1.0
+        blocks = tuple(factor * each for each in pair.blocks)
+        yield replace(pair, scale=scale * ratio, blocks=blocks)
 
 
 def _dropped(

@@ -11,9 +11,11 @@ from composer.core.problems import Problems
 from composer.formats.file_problems import show
 
 from .scaling import PLAIN
+from .thinker import BEFORE_LAYERS
 
 ELSEWHERE = "the update is not that of plain LoRA"
 BY_PEFT = "only an adapter_config.json of PEFT or mlx-lm gives it a meaning"
+FAN_IN = "fan_in_fan_out"
 REASONS = {
     "use_dora": BY_PEFT,
     "rank_pattern": BY_PEFT,
@@ -21,7 +23,7 @@ REASONS = {
     "bias": "the base's biases were trained too, which cannot be switched off exactly",
     "lora_bias": ELSEWHERE,
     "modules_to_save": "whole modules of the base were trained too",
-    "fan_in_fan_out": "the base that it was trained on stores its weights transposed",
+    FAN_IN: "the base that it was trained on stores its weights transposed",
     "init_lora_weights": "the base's weights were changed before it was trained",
     "layer_replication": "the base that it was trained on repeats layers",
 }
@@ -51,7 +53,7 @@ class ConfigValues:
             return {}
         for name in value:
             before = name.partition("layers.")[0]
-            if before != name and before not in BASES:
+            if before != name and before not in (*BASES, *BEFORE_LAYERS):
                 self.report(
                     "W286",
                     f"{key} names {show(name)}, which PEFT does not find in a decoder",

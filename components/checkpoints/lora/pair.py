@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..checkpoint import Checkpoint
 from ..embedding_table import describe_tensor
 from ..head_copy import HEAD as HEAD_WEIGHT
+from .thinker import source_name
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -33,7 +34,9 @@ class LoraPair:
     """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r].
 
     DoRA adds a `magnitude` [out] too: the length of each row of the adapted weight. `table` says
-    that they go by PEFT's names for a table of embeddings.
+    that they go by PEFT's names for a table of embeddings. `scale` is what the update is multiplied
+    by; of one that was merged of several, `blocks` has that of each row of A. One that is
+    `transposed` is that of a weight [in, out]: B [in, r] comes first, then A [r, out].
     """
 
     path: str
@@ -42,6 +45,14 @@ class LoraPair:
     flipped: bool
     magnitude: Tensor | None = None
     table: bool = False
+    scale: float = 1.0
+    blocks: tuple[float, ...] = ()
+    transposed: bool = False
+
+    @property
+    def source(self) -> str:
+        """The module's name in training."""
+        return source_name(self.a.name)
 
     @property
     def nbytes(self) -> int:
@@ -52,11 +63,15 @@ class LoraPair:
 
     @property
     def inputs(self) -> int:
+        if self.transposed:
+            return self.b.shape[0]
         axis = 1 if self.flipped else 0
         return self.a.shape[axis]
 
     @property
     def outputs(self) -> int:
+        if self.transposed:
+            return self.a.shape[1]
         axis = 0 if self.flipped else 1
         return self.b.shape[axis]
 
@@ -68,6 +83,8 @@ class LoraPair:
 
     def is_transposed(self, target: LinearShape) -> bool:
         """Return whether it fits a projection with the axes of A, of B or of both exchanged."""
+        if self.transposed:
+            return False  # as its config says
         a, b = self.a.shape, self.b.shape
         if self.flipped:
             a, b = a[::-1], b[::-1]

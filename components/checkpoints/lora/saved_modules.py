@@ -16,7 +16,7 @@ from .adapter_tensors import PREFIX, AdapterChecker
 from .pair import HEAD, OUTSIDE
 
 if TYPE_CHECKING:
-    from composer.formats.safetensors import Tensor, TensorIndex
+    from composer.formats.safetensors import Tensor
 
 NAME = re.compile(PREFIX + r"(?P<path>.+?)(?P<base>\.base_layer)?\.(?P<leaf>weight|bias)")
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -61,7 +61,7 @@ def module_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]
 
 def read_saved_modules(
     checker: AdapterChecker,
-    tensors: TensorIndex,
+    tensors: Mapping[str, Tensor],
     configs: Sequence[AdapterConfig],
     shapes: Shapes | None,
 ) -> dict[str, SavedModule]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from .thinker import ROOT, names_of
+
+if TYPE_CHECKING:
+    from .pair import LoraPair
 
 N = TypeVar("N", int, float)
 PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -15,7 +20,8 @@ PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 class LoraScaling:
     """Rank and alpha of an adapter; `ranks` and `alphas` are those of single modules.
 
-    A key names a module by its path or by the end of it. The scale is alpha / rank, or with `root`
+    A key names a module by its path or by the end of it, and those of a whole Qwen3-ASR by their
+    whole names. The scale is alpha / rank, or with `root`
     alpha / sqrt(rank), as PEFT's `use_rslora` has it.
     """
 
@@ -25,26 +31,31 @@ class LoraScaling:
     ranks: Mapping[str, int] = field(default_factory=dict)
     alphas: Mapping[str, float] = field(default_factory=dict)
 
-    def rank_of(self, path: str) -> int:
+    def rank_of(self, pair: LoraPair) -> int:
         """Return the rank of a module, such as layers.3.self_attn.q_proj."""
-        return _own_value(self.ranks, path, self.rank)
+        return _own_value(self.ranks, pair, self.rank)
 
-    def _scale_of(self, path: str) -> float:
+    def _scale_of(self, pair: LoraPair) -> float:
         """Return what the update of a module is multiplied by."""
-        return self._scale(_own_value(self.alphas, path, self.alpha), self.rank_of(path))
+        return self._scale(_own_value(self.alphas, pair, self.alpha), self.rank_of(pair))
 
-    def ratio(self, path: str) -> float:
+    def ratio(self, pair: LoraPair) -> float:
         """Return a module's scale as a multiple of the adapter's."""
-        return self._scale_of(path) / self._scale(self.alpha, self.rank)
+        return self._scale_of(pair) / self.usual
 
-    def ambiguous(self, path: str) -> tuple[str, ...]:
+    @property
+    def usual(self) -> float:
+        """The scale of modules that have no rank and no alpha of their own."""
+        return self._scale(self.alpha, self.rank)
+
+    def ambiguous(self, pair: LoraPair) -> tuple[str, ...]:
         """Return the keys of one pattern that name a module with different values.
 
         Which of them PEFT takes depends on their order when it was trained, which its file, sorted
         by key, no longer shows.
         """
         for values in (self.ranks, self.alphas):
-            keys = _keys(values, path)
+            keys = _keys(values, pair)
             if len({values[key] for key in keys}) > 1:
                 return keys
         return ()
@@ -54,16 +65,19 @@ class LoraScaling:
         return alpha / divisor
 
 
-def _own_value(values: Mapping[str, N], path: str, usual: N) -> N:
-    keys = _keys(values, path)
+def _own_value(values: Mapping[str, N], pair: LoraPair, usual: N) -> N:
+    keys = _keys(values, pair)
     return values[keys[0]] if keys else usual
 
 
-def _keys(values: Mapping[str, N], path: str) -> tuple[str, ...]:
-    """Return the keys that name a module."""
+def _keys(values: Mapping[str, N], pair: LoraPair) -> tuple[str, ...]:
+    """Return the keys that name a module; those of a whole Qwen3-ASR are whole names."""
+    if pair.source.startswith(ROOT):
+        exact = [name for name in names_of(pair.source) if name in values]
+        return tuple(exact[:1])
     found = []
     for key in values:
-        if f".{path}".endswith(f".{layer_path(key)}"):
+        if f".{pair.path}".endswith(f".{layer_path(key)}"):
             found.append(key)
     return tuple(found)
 
