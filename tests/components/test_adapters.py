@@ -159,6 +159,19 @@ def test_after_a_thousand_switches_the_base_is_the_same_to_the_bit(home, bits):
     assert all(after[path] is module for path, module in modules.items())
 
 
+def test_an_adapter_that_is_added_to_bfloat16_weights_and_taken_off_leaves_others():
+    """What switching does not do: both sums are rounded, so that the base drifts."""
+    rng = np.random.default_rng(0)
+    base = mx.array(rng.normal(size=(64, 64)) * 0.05).astype(mx.bfloat16)
+    update = mx.array(rng.normal(size=(64, 64)) * 0.01)
+    weight, drifts = base, []
+    for _ in range(8):
+        weight = (weight.astype(mx.float32) + update).astype(mx.bfloat16)
+        weight = (weight.astype(mx.float32) - update).astype(mx.bfloat16)
+        drifts.append(int(mx.sum(weight != base)))
+    assert drifts[0] > 100
+
+
 def products(model, tmp_path):
     """Count the matrix products of one pass."""
     path = tmp_path / "graph.dot"
