@@ -1,4 +1,6 @@
-"""Continue 1, 2, 4 and 8 sequences at once with one decoder on ONNX Runtime: tokens a second.
+"""Continue 1, 2, 4 and 8 sequences at once with one decoder: tokens a second.
+
+It is on ONNX Runtime, or on MLX with `--variant mlx`.
 
 8-bit attention, 4-bit MLP and bfloat16 embeddings, random. With `--real FOLDER` they have the shape
 of Qwen3-0.6B and are written there once, 0.7 GB. The batches take turns, so that other programs
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tokens", type=int, default=4, help="of each sequence in a turn")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--variant", default=None, help="int8: activations rounded to int8")
+    parser.add_argument("--variant", default=None, help="int8: rounds activations; mlx: on MLX")
     parser.add_argument("--real", type=Path, metavar="FOLDER", help="Qwen3-0.6B's shape, there")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,8 +53,8 @@ def compare(manifest: Path, options: argparse.Namespace) -> None:
         random = np.random.default_rng(0)
         prompts = []
         for number in range(max(BATCHES)):
-            ids = random.integers(0, 256, options.prompt - 5 * number)
-            prompts.append(DecoderInput({"embeds": decoder.embed(ids)}))
+            ids = random.integers(0, 256, options.prompt - 5 * number).tolist()
+            prompts.append(DecoderInput(decoder.decoder.embed_tokens(ids)))
         groups = {
             count: [decoder.decoder.prefill(prompt) for prompt in prompts[:count]]
             for count in BATCHES

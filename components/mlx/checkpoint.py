@@ -15,6 +15,7 @@ from ..checkpoints.rope import mrope_problems, without_mrope
 from ..models.decoder import has_bidirectional_blocks
 from .config.arguments import TEXT
 from .config.conversion import MlxConfig, convert_config
+from .continued_alone import continued_alone
 from .mlx_lm_support import mlx_lm_folder, mlx_lm_module_name, unsupported_problem
 from .stored_layouts import layout_problems
 
@@ -34,6 +35,11 @@ class MlxCheckpoint(Checkpoint):
     mlx_config: MlxConfig
     names: PartNames
     bidirectional: bool
+
+    @property
+    def continued_alone(self) -> str:
+        """Return why its sequences are continued one by one, or nothing."""
+        return continued_alone(self.mlx_config.config)
 
 
 def read_checkpoint(

@@ -114,6 +114,7 @@ class MlxLanguageModel(CalibratedDecoder, Component, name="mlx.lm"):
         self.audio_attention = audio_attention
         kind = Gemma3Decoder if self.bidirectional else MlxLmDecoder
         self.decoder: MlxLmDecoder = kind(model, device, self.inputs, self.adapters)
+        self.decoder.batches &= not checkpoint.continued_alone
         self.tokenizer = tokenizer
         self.device = device
         self.rows = checkpoint.table.rows

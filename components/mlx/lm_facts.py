@@ -61,6 +61,7 @@ def lm_facts(spec: Spec, headers: Headers, methods: Mapping[str, CallSignature])
         dtype=form.dtype or checkpoint.table.dtype,
         weights=weight_groups(checkpoint.tensors, checkpoint.schemes, form.packed, form.dtype),
         casts=form.casts,
+        continued_alone=checkpoint.continued_alone,
         packing=recipe
         and packing_of(
             spec.weights, headers, checkpoint, checkpoint.names, recipe, packer.pack_rows

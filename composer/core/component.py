@@ -60,7 +60,8 @@ class Facts:
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
     and how they are packed; `packing` is the `Packing` or `FileConversion` of composer.formats for
     its recipe, where that can be written down. `option_faults` says what of a call's options, by
-    name, its files contradict.
+    name, its files contradict. `continued_alone` says why texts in flight are continued one by one,
+    where they are.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Facts:
     notes: tuple[Problem, ...] = ()
     weights: tuple[WeightGroup, ...] = ()
     packing: Any = None
+    continued_alone: str = ""
     option_faults: Callable[[Mapping[str, Any]], Iterable[str]] = field(
         default=_no_faults, compare=False
     )

@@ -73,9 +73,11 @@ class SequenceState:
 class CachedDecoder(Protocol):
     """A `composer.generation.engine.Decoder` whose caches can be kept and trimmed."""
 
-    @property
-    def row_nbytes(self) -> int:
-        """Return the bytes that are remembered of a row, 0 before that is known."""
+    def cache_nbytes(self, rows: Sequence[int]) -> int:
+        """Return the bytes of sequences of so many rows, continued together.
+
+        0 before that is known.
+        """
 
     def prefill(self, prompt: DecoderInput, cache: Any = None) -> SequenceState:
         """Prefill a prompt after what `cache` already contains."""
@@ -91,7 +93,8 @@ class CachedDecoder(Protocol):
 
     def logits(self, state: SequenceState) -> np.ndarray: ...
 
-    def retire(self, state: SequenceState) -> None: ...
+    def retire(self, state: SequenceState) -> None:
+        """Let a finished state, whose cache may be continued later, keep no other's memory."""
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
         """Return the embedding rows of generated tokens, as in a prompt."""

@@ -37,10 +37,9 @@ class PrefixCache:
         self.decoder = decoder
         self.stored: CachedState | None = None
 
-    @property
-    def row_nbytes(self) -> int:
-        """Return the bytes that the decoder remembers of a row."""
-        return self.decoder.row_nbytes
+    def cache_nbytes(self, rows: Sequence[int]) -> int:
+        """Return the bytes of sequences of so many rows, continued together."""
+        return self.decoder.cache_nbytes(rows)
 
     def prefill(self, prompt: DecoderInput) -> SequenceState:
         return run_to_end(self.prefill_parts(prompt))
@@ -104,6 +103,7 @@ class PrefixCache:
         """Store the cache of one that may be reused, in place of any other."""
         if isinstance(state, CachedState) and state.tokens is not None:
             state.logits = None
+            self.decoder.retire(state)
             self.stored = state
 
 

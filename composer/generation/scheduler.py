@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from threading import Condition
 from typing import Any, Protocol
 
@@ -22,8 +22,7 @@ SHARE = 4  # of the machine's memory, what sequences may take by default
 class ChunkedPrefillDecoder(Decoder, Protocol):
     """A decoder that reads a prompt part by part, and says what it remembers of a row."""
 
-    @property
-    def row_nbytes(self) -> int: ...
+    def cache_nbytes(self, rows: Sequence[int]) -> int: ...
 
     def prefill_parts(self, prompt: Any) -> Generator[None, None, SequenceState]: ...
 
@@ -85,7 +84,7 @@ class Scheduler:
 
     def submit(self, request: Request) -> SubmittedRequest:
         """Queue a request; raise ComposerError for one that there is no memory for."""
-        needed = self._needs(request)
+        needed = self.decoder.cache_nbytes([_row_count(request)])
         if needed > self.nbytes:
             message = (
                 f"{len(request.prompt)} positions and {request.stop.max_tokens} tokens after them "
@@ -180,8 +179,9 @@ class Scheduler:
         """Begin to read the next prompt, if there is room for it."""
         if self._reading or not self._waiting or len(self._tickets) >= self.most:
             return
-        reserved = sum(self._needs(ticket.request) for ticket in self._tickets.values())
-        if reserved + self._needs(self._waiting[0].request) <= self.nbytes:
+        together = [*self._tickets.values(), self._waiting[0]]
+        rows = [_row_count(ticket.request) for ticket in together]
+        if self.decoder.cache_nbytes(rows) <= self.nbytes:
             ticket = self._waiting.popleft()
             self._reading = ticket, self.decoder.prefill_parts(ticket.request.prompt)
 
@@ -215,8 +215,10 @@ class Scheduler:
             self._reading = None
             self._engine.drop_all()
 
-    def _needs(self, request: Request) -> int:
-        return self.decoder.row_nbytes * (len(request.prompt) + request.stop.max_tokens)
+
+def _row_count(request: Request) -> int:
+    """Return how many rows a request may have in the end."""
+    return len(request.prompt) + request.stop.max_tokens
 
 
 def _memory_share() -> int:

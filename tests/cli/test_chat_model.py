@@ -72,7 +72,7 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
     def counted(self, prompt, cache=None):
         read.append(len(prompt))
         state = yield from genuine(self, prompt, cache)
-        states.append(weakref.ref(state.cache[0]))
+        states.append(weakref.ref(state.cache))
         return state
 
     monkeypatch.setattr(MlxLmDecoder, "prefill_parts", counted)

@@ -97,6 +97,14 @@ def test_plan_places_each_component_by_what_it_reads(cli, tmp_path, monkeypatch)
     assert "R544 cannot place the component 'eco'" in cli("plan", write(tmp_path), *file)[2]
 
 
+def test_plan_names_a_decoder_that_continues_texts_one_by_one(cli, monkeypatch):
+    assert "one by one" not in cli("plan", "mega-asr-mini", "--backend", "mlx")[1]
+    monkeypatch.setattr("composer.components.mlx.continued_alone.TOGETHER", frozenset())
+    out = cli("plan", "mega-asr-mini", "--backend", "mlx")[1]
+    reason = "mlx-lm's qwen3 was not tested with several at once"
+    assert f"  texts decoder: continued one by one: {reason}\n" in out
+
+
 def test_plan_of_tasks(cli, tmp_path):
     path = write(tmp_path, TASKS)
     assert cli("plan", path)[1].count("two-tasks, task ") == 2

@@ -17,11 +17,12 @@ from tests.generation.test_engine import END, Fake, Letters
 class Parts(Fake):
     """A decoder that reads a prompt two ids at a time, and takes note of what it does."""
 
-    row_nbytes = 10
-
     def __init__(self, *given):
         super().__init__(*given)
         self.log = []
+
+    def cache_nbytes(self, rows):
+        return 10 * sum(rows)
 
     def prefill_parts(self, prompt):
         if not prompt:

@@ -90,6 +90,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             methods=own_methods(cls.methods, found),
             missing_reasons=missing_reasons(found),
             notes=tuple(notes),
+            continued_alone="a published graph may have no batch axis, or one that is not tested",
             stamps=stamp_files([*files, model.config, model.tokenizer]),
             option_faults=partial(
                 unknown_tokens,

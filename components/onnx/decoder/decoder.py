@@ -36,6 +36,9 @@ class GraphDecoder:
         self.chunk = chunk if KEEP in session.ports.inputs else min(chunk, FEW)
         self.row_nbytes = session.ports.row_nbytes
 
+    def cache_nbytes(self, rows: Sequence[int]) -> int:
+        return self.row_nbytes * sum(rows)
+
     def begin(self) -> PublishedSequence:
         """Return a sequence that has read nothing."""
         return PublishedSequence(self.session)

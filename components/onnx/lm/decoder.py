@@ -136,6 +136,9 @@ class OnnxDecoder:
             inputs={name: each.copy() for name, each in inputs.items()},
         )
 
+    def cache_nbytes(self, rows: Sequence[int]) -> int:
+        return self.row_nbytes * sum(rows)
+
     def begin(self, adapters: tuple[str, ...] = ()) -> KvCache:
         """Return the cache of a sequence that has read nothing, with these adapters on."""
         return KvCache(CacheStore(self.layout, 1, self.adapters.inputs(adapters)), 0)

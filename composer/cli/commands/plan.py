@@ -1,8 +1,9 @@
 """Show what a run would do, without running it.
 
-Prints the memory that each component's weights take, and in how many bits they are, then each step
-in order: where it runs, what it gives, what is cast or moved on the way into it and in how many
-bytes, and which values are dropped after it.
+Prints the memory that each component's weights take, and in how many bits they are, and which
+decoder continues several texts one by one. Then each step in order: where it runs, what it gives,
+what is cast or moved on the way into it and in how many bytes, and which values are dropped after
+it.
 
 With --budget it measures on a few clips how far the answers are from those of the bundle as it is
 stored, with each component in each precision, and picks those that fit. --apply writes the pick as
@@ -119,8 +120,10 @@ def _text(bundle: Bundle, planned: Plan) -> str:
     lines += (f"  {row}" for row in align(rows))
     lines += _bits(bundle, planned)
     for name in planned.nbytes:
-        for cast in facts_of(bundle.checked.components, name).casts:
-            lines.append(f"  cast  {name}: {cast}")
+        facts = facts_of(bundle.checked.components, name)
+        lines += (f"  cast  {name}: {cast}" for cast in facts.casts)
+        if facts.continued_alone:
+            lines.append(f"  texts {name}: continued one by one: {facts.continued_alone}")
     for name, entry in planned.graph.inputs.items():
         if entry.split:
             seconds = entry.split.seconds
