@@ -79,12 +79,12 @@ def test_two_pictures_are_answered_as_by_transformers(gemma: Any, backend: str) 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_picture_and_speech_are_answered_as_by_transformers(gemma: Any, backend: str) -> None:
+def test_pictures_and_speech_are_answered_as_by_transformers(gemma: Any, backend: str) -> None:
     if gemma.kind in LARGE:
         pytest.skip("it takes no audio")
-    pixels, clip = picture(60, 80), make_clip(2.0)
+    pixels, clip = [picture(60, 80), picture(20, 200)], make_clip(2.0)
     given = {"picture": pixels, "audio": composer.read_audio((clip, 16_000))}
-    require_equal(gemma, answered(gemma, backend, "ask", **given), [pixels], clip)
+    require_equal(gemma, answered(gemma, backend, "ask", **given), pixels, clip)
 
 
 WRONG = {
