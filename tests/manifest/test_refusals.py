@@ -9,7 +9,7 @@ SOURCE_HINT = (
     "\n    hint: write hf:owner/name, hf:owner/name@revision, or a folder such as ./weights"
 )
 PATH_HINT = "\n    hint: write a source's name, then the path inside it, such as repo/decoder"
-INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
+INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, images, tensor"
 
 
 @pytest.mark.parametrize(
