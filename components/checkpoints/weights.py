@@ -10,7 +10,7 @@ import numpy as np
 from .embedding_table import FLOATS
 from .finite import require_finite
 from .modules import Module
-from .row_reader import RowReader
+from .row_reader import RowReader, row_ranges
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -52,4 +52,5 @@ class WeightReader:
         """Raise S479 where the scales or offsets of a packed module have NaN or infinity."""
         for tensor in module.parts.values():
             if tensor.dtype in FLOATS:
-                require_finite(tensor, self.reader.whole(tensor))
+                for start, end in row_ranges(module):
+                    require_finite(tensor, self.reader.rows(tensor, start, end))

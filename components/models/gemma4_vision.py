@@ -68,8 +68,9 @@ def encode(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows:
 def embed(nn: Blocks, settings: Settings, patches: Array, columns: Array, rows: Array) -> Array:
     """Map patches [N, P] of numbers 0 to 1 to hidden states [N, d], positions included."""
     name = f"{TOWER}patch_embedder.input_proj"
-    x = nn.linear(nn.like((patches - 0.5) * 2.0, nn.weight(f"{name}.weight")), name)
-    table = nn.reshape(nn.weight(TABLE), -1, settings.hidden_size)
+    stored = nn.weight(TABLE)
+    x = nn.linear(nn.like((patches - 0.5) * 2.0, stored), name)
+    table = nn.reshape(stored, -1, settings.hidden_size)
     below = nn.gather(table, rows + nn.constant(np.array(settings.positions)))
     return x + nn.like(nn.gather(table, columns) + below, x)
 

@@ -17,10 +17,11 @@ from .weights import WeightsLayout
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A value of the graph; arithmetic on it adds nodes."""
+    """A value of the graph; arithmetic on it adds nodes. A weight has its `shape`."""
 
     name: str
     blocks: OnnxBlocks
+    shape: tuple[int, ...] = ()
 
     def _with(self, op: str, other: Symbol | float) -> Symbol:
         return self.blocks.node(op, self, self.blocks.as_symbol(other))
@@ -99,7 +100,7 @@ class OnnxBlocks:
         if name not in self.added:
             value = np.ascontiguousarray(change(self.read(stored)), np.float32)
             self.weights.add(name, "float32", value.shape, [value])
-            self.added[name] = Symbol(name, self)
+            self.added[name] = Symbol(name, self, value.shape)
         return self.added[name]
 
     def has(self, name: str) -> bool:

@@ -16,11 +16,12 @@ def write_convolution(
     graph: Graph, x: Array, name: str, stride: int, padding: int, batched: bool, depthwise: bool
 ) -> Array:
     """Return x [*space, in] convolved, or each of x [N, *space, in] where it is batched."""
-    channels, *kernel, _ = graph.read(f"{name}.weight").shape
+    weight = _torch_ordered(graph, name)
+    channels, _, *kernel = weight.shape
     space = len(kernel)
     if not batched:
         x = graph.expand(x, 0)
-    parts = [graph.transpose(x, 0, space + 1, *range(1, space + 1)), _torch_ordered(graph, name)]
+    parts = [graph.transpose(x, 0, space + 1, *range(1, space + 1)), weight]
     if graph.has(f"{name}.bias"):
         parts.append(graph.weight(f"{name}.bias"))
     sizes = {"strides": [stride] * space, "pads": [padding] * 2 * space}
@@ -31,9 +32,9 @@ def write_convolution(
 
 def write_causal_depthwise(graph: Graph, x: Array, name: str) -> Array:
     """Return x [T, C], each channel convolved by its row of the weight, up to itself."""
-    channels, kernel, _ = graph.read(f"{name}.weight").shape
-    first = graph.expand(graph.transpose(x, 1, 0), 0)
     weight = _torch_ordered(graph, name)
+    channels, _, kernel = weight.shape
+    first = graph.expand(graph.transpose(x, 1, 0), 0)
     made = graph.node("Conv", first, weight, group=channels, pads=[kernel - 1, 0])
     return graph.transpose(graph.node("Squeeze", made, graph.ints(0)), 1, 0)
 

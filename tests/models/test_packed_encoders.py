@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 
 import mlx.core as mx
@@ -152,6 +154,79 @@ def test_what_a_plan_lists(kind):
     assert not any(group.packed for group in lines["numpy"].weights)
     assert not lines["mlx"].casts
     assert lines["mlx"].nbytes < lines["numpy"].nbytes
+
+
+WIDE, DEEP = 2048, 12
+PEAKS = """
+import sys
+import numpy as np
+import composer
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+
+peaks = []
+for path, width in zip(sys.argv[1:], (64, 2048), strict=True):
+    with composer.load(path) as bundle:
+        bundle.run(x=np.ones((64, width), "f4"))
+    peaks.append(peak())
+print(peaks[1] - peaks[0])
+"""
+
+
+def write_wide(folder, bits, width=WIDE, depth=DEEP):
+    """Write a stack of square matrices, packed in so many bits, or in float32."""
+    (folder / "repo").mkdir(parents=True)
+    weights = {}
+    for number in range(depth):
+        if bits == 32:
+            weights[f"{number}.weight"] = np.full((width, width), (number + 1) / width, "f4")
+            continue
+        codes = np.full((width, width * bits // 32), 0x77777777 + number, "u4")
+        scales = np.full((width, width // 64), 1e-3, "f4")
+        parts = {"weight": codes, "scales": scales, "biases": -7 * scales}
+        weights |= {f"{number}.{part}": value for part, value in parts.items()}
+    save_file(weights, folder / "repo/it.safetensors")
+    packing = {"quantization": {"group_size": 64, "bits": bits, "mode": "affine"}}
+    (folder / "repo/config.json").write_text(json.dumps(packing if bits < 32 else {}))
+    layers = f"{{layers: [{', '.join(['linear'] * depth)}]}}"
+    text = MANIFEST.format(
+        backend="onnx", kind="stack", weights="it.safetensors",
+        port=f"f32 N {width}", key="x", config=layers,
+    )  # fmt: skip
+    (folder / "bundle.yaml").write_text(text)
+    return folder / "bundle.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from Linux")
+def test_peak_memory_has_no_widened_copy(tmp_path):
+    """A first bundle takes what the libraries take; float32 shows what widening would add."""
+    least, count = write_wide(tmp_path / "least", 32, 64, 1), DEEP * WIDE * WIDE
+
+    def peak(bits):
+        path = write_wide(tmp_path / f"of {bits}", bits)
+        command = [sys.executable, "-c", PEAKS, str(least), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert peak(4) < 2.2 * count
+    assert peak(8) < 3 * count
+    assert peak(32) > 4 * count
+
+
+def test_a_packed_weight_is_never_had_as_a_whole(projector):
+    from composer.components.onnx.network import NetworkBlocks
+    from composer.components.onnx.weights import WeightsLayout
+
+    with composer.load(projector, precision={"it": FOUR}) as loaded:
+        loaded.load()
+        network = loaded._components.by_name["it"].run.network
+    blocks = NetworkBlocks(WeightsLayout(), network, ())
+    assert blocks.read("1.bias").shape == (96,)
+    with pytest.raises(AssertionError, match=r"1\.weight would be widened"):
+        blocks.weight("1.weight")
 
 
 def test_mlx_multiplies_packed_rows_elsewhere_than_on_linux(kind, monkeypatch):

@@ -19,9 +19,9 @@ from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
 from .greedy import CoarseScores, ExactGreedyHead
 from .prepared import open_decoder
+from .unpacking import rows_to_unpack_for
 
 CHUNK = 512
-MANY = 16  # rows from which on unpacked weights are faster than planes
 AT_ONCE = 64  # rows that all have logits
 SLOTS = 16  # sequences that are read together
 EMBEDS = "embeds"
@@ -50,6 +50,7 @@ class OnnxDecoder:
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
+        self.many = rows_to_unpack_for(found)
         angles = [RotaryTables(rotary) for rotary in graphs.rotaries]
         self.layout = CacheLayout(self.sessions, graphs.caches, angles)
         self.row_nbytes = self.layout.row_nbytes
@@ -84,10 +85,10 @@ class OnnxDecoder:
     ) -> Generator[None, None, dict[str, np.ndarray]]:
         """Read rows in chunks, yield between them, and return the outputs of the last row.
 
-        Many are read by a session of their own, up to the last one.
+        From `many` on they are read by a session of their own, up to the last one.
         """
         prompt, count, begun = DecoderInput(rows), len(rows[EMBEDS]), 0
-        if len(self.sessions) > 1 and count > MANY:
+        if len(self.sessions) > 1 and count >= self.many:
             begun = prompt.whole(count - 1)
             for start, end in prompt.parts(0, begun, self.chunk):
                 cache.store.run(1, [cache], _slice_rows(rows, start, end), {}, {})

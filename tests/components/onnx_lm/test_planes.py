@@ -1,10 +1,15 @@
 """Planes: rows that are multiplied exactly at the speed of int8 kernels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from composer.components.onnx import int8_planes
-from composer.components.onnx.lm import decoder, graph, int8_exactness
+from composer.components.onnx.lm import graph, int8_exactness
+from composer.components.onnx.lm.cache import CacheStore
+from composer.components.onnx.lm.unpacking import rows_to_unpack_for
+from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import IDS
 from tests.components.onnx_lm.loading import load
 from tests.components.onnx_lm.loading import separate_store as distance
@@ -55,11 +60,34 @@ def test_many_rows_leave_the_same_memory_as_few(mixed, rows, chunk, monkeypatch)
     found = [read(3, rows, many)[0]]
     assert many.length == rows
     found += [read(at, at + 1, many)[0] for at in range(rows, len(embeds))]
-    monkeypatch.setattr(decoder, "MANY", 1000)
+    monkeypatch.setattr(lm.decoder, "many", 1000)
     wanted = read(0, len(embeds), few, every=True)[rows - 1 :]
     assert distance(np.stack(found), wanted) < 1e-5
     for name, array in few.arrays.items():
         assert distance(many.arrays[name], array) < 1e-5
+
+
+def test_the_rows_of_a_prompt_choose_the_kernel(mixed, monkeypatch):
+    """More bits are unpacked for fewer rows, as was measured; between them by their share."""
+    lm = load(mixed)
+    found, least = lm.adapters.found, []
+    for bits in (4, 8):
+        some = {path: m for path, m in found.modules.items() if m.scheme and m.scheme.bits == bits}
+        tables = {path: m for path, m in found.modules.items() if m in (found.table, found.head)}
+        least.append(rows_to_unpack_for(replace(found, modules=tables | some)))
+    assert least == [21, 7]
+    assert 7 < lm.decoder.many < 21
+    read = []
+    genuine = CacheStore.run
+
+    def run(self, session, caches, rows, *more):
+        read.append((session, len(rows["embeds"])))
+        genuine(self, session, caches, rows, *more)
+
+    monkeypatch.setattr(CacheStore, "run", run)
+    for count in (lm.decoder.many - 1, lm.decoder.many):
+        lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS.repeat(2)[:count])}))
+    assert read == [(0, lm.decoder.many - 1), (1, lm.decoder.many - 1), (0, 1)]
 
 
 def test_no_weight_is_widened(mixed, monkeypatch):
