@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.reference import gemma3, phi4_audio
 from tests.reference.elderwise import tokenizer
@@ -24,6 +24,7 @@ SPEECH_LORA = {
     "layer": "((.*self_attn.*)|(.*mlp.*))",
 }  # fmt: skip
 WRAPPED = "_checkpoint_wrapped_module."
+LARGE = {"image_size": 896, "num_hidden_layers": 1, "num_attention_heads": 1}
 
 
 class Gemma3Speech:
@@ -31,6 +32,7 @@ class Gemma3Speech:
 
     def __init__(self) -> None:
         self.audio = phi4_audio.Phi4Audio()
+        self.vision = gemma3.Gemma3(rows=256, **LARGE)  # of which the decoder is not used
         self.tokenizer = tokenizer(SPECIAL)
         sizes = TEXT | {"vocab_size": self.tokenizer.get_vocab_size(), "eos_token_id": 1}
         config = transformers.Gemma3TextConfig(**sizes)
@@ -72,7 +74,11 @@ class Gemma3Speech:
     def write(self, folder: Path, *, inline: bool = True, **changes: Any) -> Path:
         """Write the layout of the release, its adapter inside or in a folder as PEFT writes it."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {"vision_tower.vision_model.post_layernorm.weight": torch.ones(8)}
+        state = load_file(self.vision.write(folder) / "model.safetensors")
+        for name in list(state):
+            if name.startswith("language_model."):
+                del state[name]
+        seen = json.loads((folder / "config.json").read_text())
         for name, value in self.audio.state().items():
             if name.startswith("encoders.1."):
                 name = name.replace("encoders.1.", f"encoders.1.{WRAPPED}")
@@ -91,7 +97,7 @@ class Gemma3Speech:
             self._write_peft(folder / "speech-lora")
         state = {name: value.contiguous().clone() for name, value in state.items()}
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(self.config(inline) | changes))
+        (folder / "config.json").write_text(json.dumps(seen | self.config(inline) | changes))
         self.tokenizer.save(str(folder / "tokenizer.json"))
         return folder
 
@@ -116,7 +122,7 @@ class Gemma3Speech:
             "architectures": ["Gemma3MMForConditionalGeneration"], "model_type": "gemma3",
             "audio_config": phi4_audio.CONFIG, "eos_token_id": [1, self.id("<end_of_turn>")],
             "audio_token_index": self.id("<audio_soft_token>"), "text_config": text,
-            "vision_config": {"model_type": "siglip_vision_model"}, **lora,
+            **lora,
         }  # fmt: skip
 
     def ids(self, rows: int, instruction: str = INSTRUCTION) -> np.ndarray:
@@ -162,6 +168,18 @@ class Gemma3Speech:
                 break
             embeds = torch.cat([embeds, model.model.embed_tokens(torch.tensor(ids[-1:]))])
         return ids
+
+    @torch.no_grad()
+    def see(self, pixels: np.ndarray, question: str) -> list[int]:
+        """Return the ids that the base model answers a question with, about a picture's pixels."""
+        rows = torch.tensor(self.vision.stages(pixels)["rows"])
+        picture = f"\n\n<start_of_image>{'<image_soft_token>' * len(rows)}<end_of_image>\n\n"
+        text = f"<bos><start_of_turn>user\n{picture}{question}<end_of_turn>\n"
+        ids = np.array(self.tokenizer.encode(f"{text}<start_of_turn>model\n").ids)
+        slots = ids == self.id("<image_soft_token>")
+        embeds = self.base.model.embed_tokens(torch.tensor(ids))
+        embeds[torch.tensor(slots)] = rows
+        return self.greedy(self.base, embeds, slots)
 
     def reply(self, text: str, model: Any = None) -> list[int]:
         """Return the ids that a decoder answers a text with, by default the base model."""

@@ -8,6 +8,7 @@ import pytest
 import composer
 from composer.core.errors import ComposerError
 from composer.sources.default_manifests import default_manifests
+from tests.components.test_pixels import picture
 from tests.reference.gemma3_speech import INSTRUCTION, SPEECH_LORA, TOKENS, Gemma3Speech
 from tests.reference.qwen3_asr import RATE, make_clip
 
@@ -66,6 +67,13 @@ def test_every_stage_is_that_of_transformers(repo, theirs, want, backend):
     base = theirs.reply("Which way?")
     assert without_stop(asked["answer.ids"]) == without_stop(base)
     assert without_stop(base) != without_stop(theirs.reply("Which way?", theirs.adapted))
+
+
+def test_a_picture_is_answered_by_the_base_model(repo, theirs):
+    taps = run(repo, "see", picture=picture(60, 80), question="What is there?")
+    want = theirs.see(np.asarray(taps["pixels"]), "What is there?")
+    assert without_stop(taps["answer.ids"]) == without_stop(want)
+    assert len(set(without_stop(want))) > 2
 
 
 def test_an_adapter_in_a_folder_of_its_own_gives_the_same(theirs, want, tmp_path):
