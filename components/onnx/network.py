@@ -26,7 +26,6 @@ OUTPUT = "rows"
 class NetworkBlocks(PackedMatmulBlocks):
     """Blocks over a network's weights; those that are packed are unpacked piece by piece.
 
-    So no packed weight can be had as a whole: it would be in memory widened, too.
     `seen` are the Linears of some names, in the order in which they are run, with their inputs.
     The updates of those that are `adapted`, by shape, are inputs.
     """
@@ -44,13 +43,7 @@ class NetworkBlocks(PackedMatmulBlocks):
         self.seen: list[tuple[str, Symbol]] = []
         self.names = frozenset(network.tensors)
         self.encoder_weights = WeightReader(network.tensors, network.packed, network.torch_ordered)
-        self.read = self._read
-
-    def _read(self, name: str) -> np.ndarray:
-        path, _, part = name.rpartition(".")
-        module = self.modules.get(path)
-        assert not (module and module.scheme and part == "weight"), f"{name} would be widened"
-        return self.encoder_weights.read(name)
+        self.read = self.encoder_weights.read
 
     def linear(self, x: Symbol, name: str) -> Symbol:
         if name in self.watched:

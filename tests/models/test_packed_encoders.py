@@ -216,19 +216,6 @@ def test_peak_memory_has_no_widened_copy(tmp_path):
     assert peak(32) > 4 * count
 
 
-def test_a_packed_weight_is_never_had_as_a_whole(projector):
-    from composer.components.onnx.network import NetworkBlocks
-    from composer.components.onnx.weights import WeightsLayout
-
-    with composer.load(projector, precision={"it": FOUR}) as loaded:
-        loaded.load()
-        network = loaded._components.by_name["it"].run.network
-    blocks = NetworkBlocks(WeightsLayout(), network, ())
-    assert blocks.read("1.bias").shape == (96,)
-    with pytest.raises(AssertionError, match=r"1\.weight would be widened"):
-        blocks.weight("1.weight")
-
-
 def test_mlx_multiplies_packed_rows_elsewhere_than_on_linux(kind, monkeypatch):
     path, x = bundle(kind, "mlx"), kind[2]
     want = rows(path, x, precision={"it": FOUR})
