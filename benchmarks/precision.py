@@ -46,6 +46,7 @@ from composer.runtime.bundle import Bundle
 from composer.runtime.opening import BundleOptions
 
 RECIPES = ("uniform-4", "ple-safe-4bit", "mixed-8-4", "uniform-8", "ple-safe-8bit", "int8")
+OTHERS = ("mixed-6-4", "ple-safe-6bit", "uniform-6", "mixed-8-6", "mxfp4", "nvfp4", "mxfp8")
 FEW_BITS = RECIPES[:3]  # of which rounding costs enough to calibrate it
 EVERY_WAY = "ple-safe-4bit"  # which is packed by every method
 NEAREST, STORED = "nearest", "as stored"
@@ -64,7 +65,8 @@ def editions(
 ) -> Iterator[Edition]:
     """Yield a bundle as it is stored and in each recipe and rounding, but for what is done.
 
-    With `more` clips what they calibrate is compared with what the bundle's own do.
+    With `more` clips other recipes are among them, and what these clips calibrate is compared with
+    what the bundle's own do.
     """
     with TemporaryDirectory() as scratch:
         methods = dict(calibrated(bundle, Path(scratch), bundle / "clips"))
@@ -82,6 +84,8 @@ def editions(
         wanted = [(STORED, STORED, None), *packings(methods, of_encoders)]
         if more:
             wanted = [each for each in wanted if each[0] in (STORED, *FEW_BITS)]
+            wanted += [(each, NEAREST, None) for each in OTHERS]
+            wanted.sort(key=lambda each: each[1] not in (STORED, NEAREST))
         if components == files:
             wanted = [(STORED, STORED, None), *((each, NEAREST, None) for each in OF_FILES)]
         for recipe, rounded, calibration in wanted:

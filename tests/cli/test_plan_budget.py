@@ -2,6 +2,7 @@
 
 import pytest
 
+import composer
 from composer.cli import budget_table
 from composer.jobs.budget import Budget, PrecisionPlan, PrecisionTrial
 
@@ -34,6 +35,27 @@ def test_what_was_measured_is_a_table():
         assert f">{label}</text>" in drawn
     nothing = Budget(10, 32_000, choices, (pick,), None)
     assert list(budget_table.budget_table(nothing))[-1] == "nothing that was tried fits into 10 B"
+
+
+@pytest.mark.slow
+def test_the_pick_becomes_a_variant_and_a_picture(cli, tmp_path):
+    """Of an encoder in an ONNX file before a decoder whose weights are packed already."""
+    own = tmp_path / "own"
+    composer.create(own, like="mega-asr-mini")
+    clip, picture = own / "clips" / "digits-01.flac", tmp_path / "plan.svg"
+    asked = ("--budget", "5MB", "--try", "int8", "--apply", "small", "--svg", picture)
+    code, out, _ = cli("plan", own, clip, *asked)
+    assert code == 0
+    stored, small, fits, flag = (line.split() for line in out.splitlines()[-4:])
+    assert stored[1:] == ["MB", "0", "as", "stored"]
+    assert (small[0], small[-1]) == ("*", "encoder=int8")
+    assert " ".join(fits).startswith("fits into 5 MB: encoder=int8, ")
+    assert flag == ["--precision", "encoder=int8"]
+    assert picture.read_text().startswith("<svg")
+    planned = cli("plan", own, "--variant", "small")[1]
+    assert "cast  encoder: converted when it is loaded: int8\n" in planned
+    nbytes = next(line for line in planned.splitlines() if line.startswith("weights: "))
+    assert float(nbytes.split()[1]) < 5
 
 
 @pytest.mark.parametrize(

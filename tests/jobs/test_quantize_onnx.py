@@ -165,7 +165,7 @@ def test_shapes_are_found_before_constants_are_read(tower, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float16", "int8", "ple-safe-4bit", "int8-dynamic"])
+@pytest.mark.parametrize("precision", ["float16", "int8", "ple-safe-4bit"])
 def test_a_file_that_is_larger_than_protobuf_takes(tmp_path, precision):
     """2.2 GB of products; the numbers are NumPy's, but for the rounding of 33 matrices."""
     write_onnx(tmp_path / "large/repo/lm", 2.2e9)
@@ -180,7 +180,7 @@ def test_a_file_that_is_larger_than_protobuf_takes(tmp_path, precision):
     with composer.load(made.path, trust=True) as loaded:
         found = loaded.run(x=x).outputs["rows"]
     error = np.linalg.norm(found - want) / np.linalg.norm(want)
-    assert error < {"float16": 0.01, "int8": 0.05, "int8-dynamic": 0.15}.get(precision, 0.6)
+    assert error < {"float16": 0.01, "int8": 0.05}.get(precision, 0.6)
 
 
 @pytest.mark.parametrize("precision", ["float16", EIGHT, "int8-dynamic"], ids=str)
