@@ -251,14 +251,18 @@ def write_mmproj(
 ) -> dict[str, torch.Tensor]:
     """Write both towers; return the weights that the file stands for, by their names in `state`.
 
-    Convolutions stay float32, as Gemma4VisionAudioModel.tensor_force_quant has it.
+    Convolutions and the table of positions stay float32, as the converter has it.
     """
     metadata, named = mmproj_metadata(configs, width), mmproj_tensors(state)
     tensors = {name: value for name, (_, value) in named.items()}
     if change:
         change(metadata, tensors)
-    meant = write(file, "clip", metadata, tensors, lambda name: "f32" if "conv" in name and
-                  "_pw" not in name else kinds(name))  # fmt: skip
+
+    def kind(name: str) -> str:
+        convolves = "conv" in name and "_pw" not in name
+        return "f32" if convolves or "position_embd" in name else kinds(name)
+
+    meant = write(file, "clip", metadata, tensors, kind)
     found = {}
     for name, value in meant.items():
         if name in named and name not in CHANGED and "per_dim_scale" not in name:
