@@ -15,25 +15,17 @@ from composer.formats.gguf import read_gguf
 from composer.sources.resolve import find_bundle
 from tests.formats.making import refusal
 from tests.models.backends import BACKENDS, family
-from tests.reference import llama_cpp
-from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
+from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip
+from tests.sources import checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ENCODERS = "mmproj-Qwen3-ASR-Q8_0.gguf"
 
 
-def kinds(name):
-    """As Q8_0 has it: convolutions stay as they are."""
-    return "f32" if "conv2d" in name else "q8_0"
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qwen3_asr")
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
-    llama_cpp.write_qwen3_asr(model, tokenizer.backend_tokenizer, folder, kinds)
-    return folder, Reference(tokenizer, model)
+    return folder, Reference(*checkpoints.qwen3_asr_gguf(folder))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

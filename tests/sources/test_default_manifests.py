@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import composer
@@ -15,11 +14,9 @@ from composer.core.suggest import listed
 from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
-from tests.components.test_pixels import picture
-from tests.reference.gemma3 import Gemma3
 from tests.reference.gemma4_vision import Gemma4Vision
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
-from tests.reference.test_qwen3_asr_released import release
+from tests.sources import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +27,7 @@ def model(one_thread):
 
 @pytest.fixture(scope="module")
 def released(model, tmp_path_factory):
-    folder = release(tmp_path_factory.mktemp("release"), *model)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen3_asr"}))
-    return folder
+    return checkpoints.qwen3_asr(tmp_path_factory.mktemp("release"), *model)
 
 
 @pytest.fixture(scope="module")
@@ -178,71 +172,10 @@ def test_no_two_default_manifests_state_the_same():
     assert all({"repo"} <= {*each.sources} <= {"repo", "mmproj"} for each in manifests)
 
 
-def twin(folder):
-    """Return the files of a folder, as the test hub publishes them."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_a_repository_runs_by_its_id_and_then_offline(model, released, hub, new_process):
-    mirror = hub({"ann/my-qwen3-asr": twin(released)})
-    report = composer.check("ann/my-qwen3-asr")
-    assert report.ok
-    assert find_bundle("ann/my-qwen3-asr").path.stem == "qwen3-asr"
-    weights = (released / "model.safetensors").stat().st_size
-    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
-    want = answer(released, 1.0)[0]
-    assert answer("ann/my-qwen3-asr", 1.0)[0] == want
-    new_process(offline=True)
-    assert answer("ann/my-qwen3-asr", 1.0)[0] == want
-
-
 def test_new_names_the_repository_as_the_source(released, hub, tmp_path, capsys):
-    hub({"ann/my-qwen3-asr": twin(released)})
+    hub({"ann/my-qwen3-asr": checkpoints.files_of(released)})
     assert main(["new", str(tmp_path / "mine"), "--from", "ann/my-qwen3-asr"]) == 0
     text = (tmp_path / "mine/bundle.yaml").read_text()
     assert "\n  repo: hf:ann/my-qwen3-asr\n" in text
     assert composer.check(tmp_path / "mine").ok
     assert answer(tmp_path / "mine", 1.0)[0] == answer(released, 1.0)[0]
-
-
-def test_a_gemma_4_that_sees_runs_by_its_id_and_then_offline(hub, new_process, tmp_path, capsys):
-    made = Gemma4Vision("31b", patch_size=16)
-    folder, pixels = made.write(tmp_path / "repo"), picture(96, 128)
-    mirror = hub({"ann/my-gemma-4": twin(folder)})
-    assert composer.check("ann/my-gemma-4").ok
-    assert find_bundle("ann/my-gemma-4").path.stem == "gemma-4-vision"
-    weights = (folder / "model.safetensors").stat().st_size
-    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
-    file = tmp_path / "picture.png"
-    Image.fromarray(pixels).save(file)
-    command = ["run", "ann/my-gemma-4", "--task", "see", "-i", f"picture={file}"]
-    command += ["--set", "answer.max_tokens=4"]
-    assert main(command) == 0
-    answered = capsys.readouterr().out
-    options = {"answer": {"max_tokens": 4}}
-    want = composer.load(folder).run(task="see", picture=pixels, options=options).text
-    assert answered.strip() == want.strip()
-    new_process(offline=True)
-    assert main(command) == 0
-    assert capsys.readouterr().out == answered
-
-
-def test_a_gemma_3_that_sees_runs_by_its_id_locked_and_offline(hub, new_process, tmp_path, capsys):
-    large = {"image_size": 896, "num_hidden_layers": 1, "num_attention_heads": 1}
-    repo = Gemma3(256, **large).write(tmp_path / "repo")
-    mirror = hub({"ann/my-gemma-3": twin(repo)})
-    assert composer.check("ann/my-gemma-3").ok
-    weights = (repo / "model.safetensors").stat().st_size
-    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
-    file = tmp_path / "picture.png"
-    Image.fromarray(picture(60, 80)).save(file)
-    command = ["run", "ann/my-gemma-3", "--task", "see", "-i", f"picture={file}"]
-    command += ["--set", "answer.max_tokens=4"]
-    assert main(command) == 0
-    answered = capsys.readouterr().out
-    assert main(["new", str(tmp_path / "mine"), "--from", "ann/my-gemma-3"]) == 0
-    assert main(["lock", str(tmp_path / "mine")]) == 0
-    new_process(offline=True)
-    capsys.readouterr()
-    assert main(["run", str(tmp_path / "mine"), *command[2:]]) == 0
-    assert capsys.readouterr().out == answered

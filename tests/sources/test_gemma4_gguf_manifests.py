@@ -2,64 +2,32 @@
 
 import numpy as np
 import pytest
-from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
 import composer
 from composer.cli import main
 from composer.sources.checkpoint import mmproj_file
 from composer.sources.resolve import find_bundle
-from tests.components import gemma4_models
 from tests.components.test_pixels import picture
-from tests.reference import llama_cpp
-from tests.reference.elderwise import SPECIAL
-from tests.reference.gemma4_audio import MORE
-from tests.reference.gemma4_vision import TOKENS, Gemma4Vision
+from tests.reference.gemma4_vision import TOKENS
 from tests.reference.qwen3_asr import make_clip
+from tests.sources import checkpoints
+from tests.sources.checkpoints import ENCODERS, GEMMA
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEW = {"answer": {"max_tokens": TOKENS}}
-MARKS = (*SPECIAL, *MORE)
 PROMPT = "<bos><|turn>user\nis this the end?<turn|>\n<|turn>model\n"
-MODEL, ENCODERS = "gemma-4-it-Q8_0.gguf", "mmproj-gemma-4-it-BF16.gguf"
 WORDS = {"e2b": "gemma-4-gguf", "31b": "gemma-4-gguf-large"}
 SIGHT = {"e2b": "gemma-4-gguf-speech", "31b": "gemma-4-gguf-vision"}
-
-
-class Gemma4(Gemma4Vision):
-    """The whole model, with a tokenizer that a GGUF file can hold."""
-
-    make_tokenizer = staticmethod(llama_cpp.gemma_tokenizer)
-
-
-def write_model(theirs, file):
-    """Write the decoder's file, and give the model the weights that it stands for."""
-    language = theirs.model.model.language_model
-    state = {f"model.{name}": value for name, value in language.state_dict().items()}
-    config = gemma4_models.config_of(language, theirs.kind)
-    tokenizer = llama_cpp.tokenizer_metadata(theirs.tokenizer, MARKS)
-    meant = llama_cpp.write_text(state, config, file, lambda name: "q8_0", **tokenizer)
-    language.load_state_dict({name.removeprefix("model."): each for name, each in meant.items()})
-    theirs.model.tie_weights()
-
-
-def write_towers(theirs, file):
-    """Write the file of the encoders, and give the model the weights that it stands for."""
-    state = {name: value for name, value in theirs.towers().items() if "rel_pos" not in name}
-    configs, width = theirs.tower_configs(), gemma4_models.WIDTH
-    meant = llama_cpp.write_mmproj(state, configs, width, file, lambda name: "bf16")
-    theirs.model.load_state_dict(meant, strict=False)
 
 
 @pytest.fixture(scope="module", params=["e2b", "31b"])
 def gemma(request, tmp_path_factory):
     """Return the model of a folder with a decoder and its encoders, and one of the decoder."""
-    theirs = Gemma4(request.param, audio=request.param == "e2b", patch_size=16)
-    theirs.processor = Gemma4ImageProcessorPil()
-    theirs.folder = tmp_path_factory.mktemp(request.param)
-    theirs.words_alone = tmp_path_factory.mktemp("words") / MODEL
-    write_model(theirs, theirs.folder / MODEL)
-    theirs.words_alone.write_bytes((theirs.folder / MODEL).read_bytes())
-    write_towers(theirs, theirs.folder / ENCODERS)
+    folder = tmp_path_factory.mktemp(request.param) / "repo"
+    theirs = checkpoints.gemma4_gguf(folder, request.param)
+    theirs.folder = folder
+    theirs.words_alone = tmp_path_factory.mktemp("words") / GEMMA
+    theirs.words_alone.write_bytes((folder / GEMMA).read_bytes())
     return theirs
 
 
@@ -98,15 +66,15 @@ def test_speech_is_written_as_by_transformers(gemma):
     if gemma.kind == "31b":
         pytest.skip("it takes no audio")
     clip = make_clip(1.0)
-    taps = taps_of(gemma.folder / MODEL, task="transcribe", audio=(clip, 16_000))
+    taps = taps_of(gemma.folder / GEMMA, task="transcribe", audio=(clip, 16_000))
     require_same(gemma, taps, clip=clip)
 
 
 def test_a_repository_runs_by_its_id_and_then_offline(gemma, hub, new_process, tmp_path):
     if gemma.kind == "31b":
         pytest.skip("one kind is enough")
-    model, encoders = ((gemma.folder / name).read_bytes() for name in (MODEL, ENCODERS))
-    files = {MODEL: model, ENCODERS: encoders, "mmproj-gemma-4-it-F16.gguf": encoders}
+    model, encoders = ((gemma.folder / name).read_bytes() for name in (GEMMA, ENCODERS))
+    files = {GEMMA: model, ENCODERS: encoders, "mmproj-gemma-4-it-F16.gguf": encoders}
     mirror = hub({"ann/gemma-4-GGUF": files | {"gemma-4-it-Q4_0.gguf": model}})
     name, clip = "ann/gemma-4-GGUF:Q8_0", make_clip(1.0)
     taps = taps_of(name, task="transcribe", audio=(clip, 16_000))
@@ -116,7 +84,7 @@ def test_a_repository_runs_by_its_id_and_then_offline(gemma, hub, new_process, t
     text = (tmp_path / "mine/bundle.yaml").read_text()
     lines = (
         f"weights: mmproj/{ENCODERS}, emits",
-        f"{{use: gemma4, weights: repo/{MODEL}}}",
+        f"{{use: gemma4, weights: repo/{GEMMA}}}",
         "\n  repo: hf:ann/gemma-4-GGUF\n",
         "\n  mmproj: hf:ann/gemma-4-GGUF\n",
     )

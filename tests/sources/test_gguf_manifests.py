@@ -1,7 +1,6 @@
 """A GGUF file without a manifest runs by its path, and by the ID of its repository."""
 
 import pytest
-import torch
 from gguf import GGUFWriter
 
 import composer
@@ -9,35 +8,22 @@ from composer.cli import main
 from composer.core.errors import ComposerError
 from composer.formats.vocab_merges import QWEN2
 from composer.sources.resolve import find_bundle
-from tests.components.chat_templates import CHATML_END, CHATML_TURN, LOOP
 from tests.formats.test_gguf_tokenizer import byte_level, byte_level_metadata
 from tests.models import gguf_files
-from tests.models.decoders import save, their_greedy
-from tests.models.test_gguf import KINDS, build
+from tests.models.decoders import save
+from tests.models.test_gguf import build
+from tests.sources import checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OPTIONS = {"answer": {"max_tokens": 8}}
-PROMPT = "<|im_start|>user\nthe names<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Return a GGUF file with its tokenizer and chat template, and what transformers answers."""
-    folder = tmp_path_factory.mktemp("gguf")
-    tokenizer = byte_level(QWEN2, False, True)
-    metadata = byte_level_metadata(tokenizer, "qwen2")
-    model = build("qwen3", vocab_size=len(metadata["tokens"]))
-    file = folder / "Tiny-Q8_0.gguf"
-    meant = gguf_files.write(
-        save(model, folder / "lm"),
-        file,
-        "qwen3",
-        KINDS["q8_0"],
-        tokenizer=metadata,
-        chat_template=LOOP + CHATML_TURN + CHATML_END,
-    )
-    model.load_state_dict({n: torch.tensor(v) for n, v in meant.items()}, strict=False)
-    return file, their_greedy(model, tokenizer.encode(PROMPT).ids, count=8)
+    folder = tmp_path_factory.mktemp("gguf") / "repo"
+    answered = checkpoints.qwen3_gguf(folder)
+    return folder / "Tiny-Q8_0.gguf", answered
 
 
 def answer(bundle):

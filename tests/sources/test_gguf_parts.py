@@ -4,44 +4,24 @@ import re
 import shutil
 
 import pytest
-import torch
 from gguf import GGUFReader
 
 import composer
 from composer.components.checkpoints.folder import open_folder
 from composer.formats import Headers
-from composer.formats.vocab_merges import QWEN2
 from composer.sources.resolve import find_bundle
-from tests.components.chat_templates import CHATML_END, CHATML_TURN, LOOP
 from tests.formats.making import refusal
-from tests.formats.test_gguf_tokenizer import byte_level, byte_level_metadata
-from tests.models import gguf_files
-from tests.models.decoders import save, spec, their_greedy
-from tests.models.test_gguf import KINDS, build
+from tests.models.decoders import spec
+from tests.sources import checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PROMPT = "<|im_start|>user\nthe names<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """Return the folder of a model's files, and what transformers answers."""
-    folder = tmp_path_factory.mktemp("parts")
-    tokenizer = byte_level(QWEN2, False, True)
-    metadata = byte_level_metadata(tokenizer, "qwen2")
-    model = build("qwen3", vocab_size=len(metadata["tokens"]))
-    (folder / "repo").mkdir()
-    meant = gguf_files.write(
-        save(model, folder / "lm"),
-        folder / "repo" / "Tiny-Q8_0.gguf",
-        "qwen3",
-        KINDS["q8_0"],
-        tokenizer=metadata,
-        chat_template=LOOP + CHATML_TURN + CHATML_END,
-        per_file=9,
-    )
-    model.load_state_dict({n: torch.tensor(v) for n, v in meant.items()}, strict=False)
-    return folder / "repo", their_greedy(model, tokenizer.encode(PROMPT).ids, count=8)
+    folder = tmp_path_factory.mktemp("parts") / "repo"
+    return folder, checkpoints.qwen3_gguf(folder, per_file=9)
 
 
 def answer(bundle):

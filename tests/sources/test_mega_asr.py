@@ -7,12 +7,12 @@ import composer
 from composer.cli import main
 from tests.reference.qwen3_asr import RATE, make_clip
 from tests.reference.test_mega_asr import Release
-from tests.sources.test_onnx_manifests import twin
+from tests.sources.checkpoints import files_of
 
 
 def test_its_id_runs_and_a_locked_manifest_runs_offline(hub, new_process, tmp_path, one_thread):
     published = Release(tmp_path / "release")
-    hub({"zhifeixie/Mega-ASR": twin(published.repo)})
+    hub({"zhifeixie/Mega-ASR": files_of(published.repo)})
     given = {"audio": (make_clip(0.5), RATE), "options": {"answer": {"max_tokens": 3}}}
     want = composer.load("zhifeixie/Mega-ASR").run(**given).text
     shutil.copy(Path("bundles/mega-asr-1-7b.yaml"), tmp_path / "bundle.yaml")

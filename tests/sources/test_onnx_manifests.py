@@ -4,84 +4,38 @@ import json
 import shutil
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from transformers.models.gemma4 import image_processing_pil_gemma4 as processing
 
 import composer
 from composer.cli import main
 from composer.components.image.gemma4 import Gemma4Patches
 from composer.components.onnx.graph import OnnxGraph
 from composer.components.onnx.sequences import IsolatedSequences, LocalSequences
-from composer.core.component import ComponentConfig, Spec
+from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.formats.image.reading import read_picture
-from composer.formats.vocab_merges import QWEN2
 from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
-from tests import releases, replica
-from tests.components.chat_templates import CHATML_END, CHATML_TURN, LOOP
-from tests.components.gemma4_models import torch_model as gemma4_model
-from tests.components.mlx_lm.models import torch_model
-from tests.components.onnx_decoder.genai import write_genai
-from tests.components.onnx_decoder.loading import EMBED, MODEL, write_folder
 from tests.components.onnx_lm.loading import logits_of_torch, separate_store
-from tests.formats.test_gguf_tokenizer import byte_level
-from tests.models.backends import family
 from tests.models.decoders import their_greedy
-from tests.models.onnx_exports import (
-    export_decoder,
-    export_embedding,
-    export_vision,
-    pack_q4,
-    rounded_to_q4,
-    write_speech,
-)
 from tests.reference.gemma4_vision import TOKENS as VISION_TOKENS
-from tests.reference.gemma4_vision import Gemma4Vision
 from tests.reference.qwen3_asr import RATE, make_clip
+from tests.sources import checkpoints
+from tests.sources.checkpoints import PICTURE, PRECISIONS, PROMPT, files_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OPTIONS = {"answer": {"max_tokens": 8}}
-PROMPT = "<|im_start|>user\nthe names<|im_end|>\n<|im_start|>assistant\n"
-FILES = ("model.onnx", "model_fp16.onnx", "model_q4.onnx", "model_q4f16.onnx")
-VARIANTS = {None: "model_q4.onnx", "fp32": "model.onnx", "fp16": "model_fp16.onnx"}
-SIZES = {"num_hidden_layers": 2, "eos_token_id": 2}
-
-
-def with_tokenizer(folder, tokenizer):
-    tokenizer.save(str(folder / "tokenizer.json"))
-    template = {"chat_template": LOOP + CHATML_TURN + CHATML_END}
-    (folder / "tokenizer_config.json").write_text(json.dumps(template))
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Return a folder in the layout of onnx-community, and what transformers answers."""
     folder = tmp_path_factory.mktemp("onnx") / "repo"
-    tokenizer = byte_level(QWEN2, False, True)
-    model = torch_model(**SIZES, vocab_size=tokenizer.get_vocab_size())
-    codes = rounded_to_q4(model)
-    write_folder(model, folder)
-    with_tokenizer(folder, tokenizer)
-    plain = export_decoder(model, folder / "onnx/model.onnx")
-    pack_q4(plain, codes, folder / "onnx/model_q4.onnx")
-    for name, source in zip(FILES[1::2], FILES[::2], strict=True):  # its header is what is read
-        shutil.copy(folder / "onnx" / source, folder / "onnx" / name)
-    onnx.save(
-        onnx.load(str(plain)), str(plain), save_as_external_data=True, location="model.onnx_data"
-    )
-    return folder, their_greedy(model, tokenizer.encode(PROMPT).ids, count=8)
-
-
-def twin(folder):
-    """Return the files of a folder, as the test hub publishes them."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return folder, checkpoints.onnx_lm(folder)
 
 
 def ids(bundle, **more):
@@ -91,11 +45,11 @@ def ids(bundle, **more):
 
 
 def test_it_runs_by_its_id_and_then_offline(published, hub, new_process, capsys):
-    mirror = hub({"ann/tiny-ONNX": twin(published[0])})
+    mirror = hub({"ann/tiny-ONNX": files_of(published[0])})
     assert find_bundle("ann/tiny-ONNX").path.stem == "onnx-lm"
     assert main(["check", "ann/tiny-ONNX"]) == 0
     assert "variants: fp32, fp16, q4f16" in capsys.readouterr().out
-    for name in FILES:
+    for name in PRECISIONS:
         file = published[0] / "onnx" / name
         sent = sum(seen.sent for seen in mirror.requests_of(f"onnx/{name}"))
         assert sent < file.stat().st_size or name == "model.onnx"  # the rest of which is beside it
@@ -110,7 +64,7 @@ def test_it_runs_by_its_id_and_then_offline(published, hub, new_process, capsys)
 def test_a_manifest_of_it_is_locked_and_then_trusted(
     published, hub, new_process, tmp_path, monkeypatch, variant, capsys
 ):
-    hub({"ann/tiny-ONNX": twin(published[0])})
+    hub({"ann/tiny-ONNX": files_of(published[0])})
     assert main(["new", str(tmp_path / "mine"), "--from", "ann/tiny-ONNX"]) == 0
     monkeypatch.chdir(tmp_path / "mine")
     assert "\n  repo: hf:ann/tiny-ONNX\n" in (tmp_path / "mine/bundle.yaml").read_text()
@@ -142,9 +96,7 @@ def test_a_folder_runs_and_remembers_a_conversation(published):
 def trimmed(published, tmp_path, left):
     folder = tmp_path / "repo"
     shutil.copytree(published[0], folder)
-    for path in (folder / "onnx").iterdir():
-        if path.name not in left:
-            path.unlink()
+    checkpoints.keep_graphs(folder, left)
     return folder
 
 
@@ -163,14 +115,14 @@ def test_a_repository_with_fewer_files_has_the_smallest(published, tmp_path, lef
 
 
 def test_safetensors_come_before_graphs(published, tmp_path):
-    folder = trimmed(published, tmp_path, FILES)
+    folder = trimmed(published, tmp_path, PRECISIONS)
     (folder / "model.safetensors").write_bytes(b"")
     assert find_bundle(folder).path.stem == "lm"
 
 
 def test_speech_cannot_be_put_into_ids(published, tmp_path):
     """A bundle that scatters rows into the prompt is refused, with the reason."""
-    folder = trimmed(published, tmp_path, FILES)
+    folder = trimmed(published, tmp_path, PRECISIONS)
     assert folder == tmp_path / "repo"
     (tmp_path / "bundle.yaml").write_text(MANIFEST)
     report = composer.check(tmp_path)
@@ -196,10 +148,8 @@ outputs: {text: $answer.text}
 
 def test_a_folder_of_onnxruntime_genai_runs(tmp_path):
     """Its attention is one operator, and its logits are those of the last row alone."""
-    tokenizer = byte_level(QWEN2, False, True)
-    model = torch_model("llama", **SIZES, vocab_size=tokenizer.get_vocab_size())
-    folder = write_genai(model, tmp_path / "repo")
-    with_tokenizer(folder, tokenizer)
+    folder = tmp_path / "repo"
+    model, tokenizer = checkpoints.onnx_genai(folder)
     assert find_bundle(folder).path.stem == "onnx-genai"
     assert composer.check(folder).ok
     wanted = tokenizer.encode(PROMPT).ids
@@ -211,7 +161,7 @@ def test_a_folder_of_onnxruntime_genai_runs(tmp_path):
 
 
 def test_a_model_of_another_type_is_named(published, tmp_path):
-    folder = trimmed(published, tmp_path, FILES)
+    folder = trimmed(published, tmp_path, PRECISIONS)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen33"}))
     with pytest.raises(ComposerError, match="no default manifest is for its model_type 'qwen33'"):
@@ -221,15 +171,9 @@ def test_a_model_of_another_type_is_named(published, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["_q4", ""])
 def test_gemma_4_converses_with_its_per_layer_inputs(hub, tmp_path, suffix):
-    model = gemma4_model("e2b", vocab_size=300, vocab_size_per_layer_input=300)
-    folder = write_folder(model, tmp_path / "repo", model_type="gemma4")
-    replica.tokenizer(folder, releases.GEMMA_SPECIALS)
-    export_decoder(model, folder / MODEL, embeds=True, keep=True)
-    export_embedding(model, folder / EMBED, per_layer=4)
-    for name in (MODEL, EMBED):
-        for other in ("_fp16", "_q4", "_q4f16"):
-            shutil.copy(folder / name, folder / name.replace(".onnx", f"{other}.onnx"))
-    hub({"ann/gemma-4-ONNX": twin(folder)})
+    folder = tmp_path / "repo"
+    model = checkpoints.onnx_gemma4(folder)
+    hub({"ann/gemma-4-ONNX": files_of(folder)})
     assert find_bundle("ann/gemma-4-ONNX").path.stem == "onnx-gemma-4"
     assert composer.check("ann/gemma-4-ONNX").ok
     bundle = composer.load("ann/gemma-4-ONNX", variant=None if suffix else "fp32")
@@ -250,37 +194,14 @@ def test_gemma_4_converses_with_its_per_layer_inputs(hub, tmp_path, suffix):
 @pytest.fixture(scope="module")
 def gemma(tmp_path_factory):
     """Return transformers' whole Gemma-4, and a folder with its four graphs."""
-    theirs = Gemma4Vision("e2b", audio=True, patch_size=16)
-    theirs.processor = processing.Gemma4ImageProcessorPil()
-    whole, home = theirs.model.model, tmp_path_factory.mktemp("gemma")
-    text = gemma4_model("e2b", **theirs.words)
-    text.model.load_state_dict(whole.language_model.state_dict())
-    folder = write_folder(text, home / "repo", model_type="gemma4")
-    theirs.tokenizer.save(str(folder / "tokenizer.json"))
-    export_decoder(text, folder / MODEL, embeds=True, keep=True)
-    export_embedding(text, folder / EMBED, per_layer=4)
-    made = theirs.features(PICTURE)
-    true = (made["image_position_ids"][0] >= 0).all(-1)
-    patches = [made[name][:, true] for name in ("pixel_values", "image_position_ids")]
-    export_vision(whole, folder / "onnx/vision_encoder.onnx", patches)
-    kind = family("gemma4_audio", "onnx")
-    theirs.write(home / "release")
-    spec = Spec("speech", ComponentConfig(), Location("release", "", home / "release"))
-    tower = kind.load(spec, kind.facts(spec, Headers()), Placement())
-    write_speech(tower, home, folder / "onnx/audio_encoder.onnx")
-    for file in [*(folder / "onnx").iterdir()]:
-        for other in ("_fp16", "_q4", "_q4f16"):
-            shutil.copy(file, file.with_stem(file.stem + other))
-    return theirs, folder
-
-
-PICTURE = np.random.default_rng(4).integers(0, 256, (300, 420, 3), np.uint8)
+    folder = tmp_path_factory.mktemp("gemma") / "repo"
+    return checkpoints.onnx_gemma4_speech(folder), folder
 
 
 @pytest.mark.slow
 def test_gemma_4_transcribes_and_sees_by_its_id(gemma, hub, new_process):
     theirs, folder = gemma
-    hub({"ann/gemma-4-ONNX": twin(folder)})
+    hub({"ann/gemma-4-ONNX": files_of(folder)})
     assert find_bundle("ann/gemma-4-ONNX").path.stem == "onnx-gemma-4-speech"
     assert composer.check("ann/gemma-4-ONNX").ok
     clip = make_clip(1.37)
