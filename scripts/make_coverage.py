@@ -36,9 +36,10 @@ def coverage_page() -> str:
         "| ID, for example | command | default manifest | verified |\n" + LINE
     )
     parts[-1] += "".join(f"\n{row}" for row in _family_rows())
-    open_ends = [
-        f"- `{each.name}`: {each.unsettled}." for each in catalogue().families if each.unsettled
-    ]
+    open_ends = []
+    for each in (*catalogue().bundles, *catalogue().families):
+        if each.unsettled:
+            open_ends.append(f"- `{each.name}`: {each.unsettled}.")
     parts.append("What the files of a checkpoint do not settle:\n\n" + "\n".join(open_ends))
     rows = []
     for name, planned in catalogue().planned.items():

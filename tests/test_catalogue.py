@@ -37,6 +37,7 @@ GOLDEN = {
         "reference/test_mega_asr.py",
         "test_every_stage_is_that_of_transformers",
     ),
+    "mega-asr-onnx": ("sources/test_mega_asr_onnx.py", "test_it_is_checked_run_and_locked"),
     "qwen3-asr-0-6b": (
         "reference/test_qwen3_asr_released.py",
         "test_every_stage_is_that_of_transformers",

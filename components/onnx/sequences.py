@@ -43,13 +43,15 @@ class LocalSequences(LocalGraph):
     ) -> dict[str, np.ndarray]:
         """Append rows to a sequence; return the outputs that are named.
 
-        `words` has the number of the `sequence`, how many `rows` of it count, and the `outputs`.
+        `words` has the number of the `sequence`, how many `rows` of it count, and the `outputs`. A
+        cache that another graph made comes with the feeds.
         """
-        past = self._past(words["sequence"], words["rows"])
+        handed = self.caches[0][0] in feeds
+        past = [] if handed else self._past(words["sequence"], words["rows"])
         binding = self.session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
-        for (name, _), value in zip(self.caches, past, strict=True):
+        for (name, _), value in zip(self.caches, past, strict=not handed):
             binding.bind_ortvalue_input(name, value)
         outputs = words["outputs"]
         for name in (*outputs, *(present for _, present in self.caches)):

@@ -21,8 +21,9 @@ class ShippedBundle:
     """A bundle that ships, and what is verified of it: `layout`, `golden`, `miniature`.
 
     `publishes` are repositories of the Hub that it runs, `does` the names of its tasks, or of the
-    command for its only one; `nbytes`, `here` and `slow` are as in `OnThisMachine`. Where the
-    manifest cannot be read, `summary` says so.
+    command for its only one; `nbytes`, `here` and `slow` are as in `OnThisMachine`. `unsettled`
+    is what no public source says of its files. Where the manifest cannot be read, `summary` says
+    so.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ShippedBundle:
     nbytes: int | None = None
     here: bool = False
     slow: str | None = None
+    unsettled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,4 +109,5 @@ def _shipped(name: str, path: Path) -> ShippedBundle:
         found.nbytes,
         found.here,
         found.slow,
+        status.unsettled,
     )

@@ -26,12 +26,14 @@ class Status(Strict):
 
     `bytes` are those of its files, as far as their layout is known, `memory` those that its weights
     take on a backend, and `backends` those that a component gets where its family has a better one.
+    `unsettled` is what no public source says of its files.
     """
 
     verified: list[Claim]
     bytes: int | None = None
     memory: dict[str, int] = {}
     backends: dict[str, str] = {}
+    unsettled: str | None = None
 
 
 class Covered(Strict):

@@ -19,8 +19,9 @@ KINDS = ("key", "value")
 class Exported(torch.nn.Module):
     """A model with the inputs of a published graph, in their order."""
 
-    def __init__(self, model, embeds=False, keep=False, mixed=False):
+    def __init__(self, model, embeds=False, keep=False, mixed=False, cached=True):
         super().__init__()
+        self.cached = cached
         self.model, self.embeds, self.keep = model, embeds, keep
         self.config = model.config
         self.config._attn_implementation = "eager"
@@ -34,6 +35,8 @@ class Exported(torch.nn.Module):
         first = ["inputs_embeds"] if self.embeds else ["input_ids"]
         first += ["per_layer_inputs"] * bool(self.per_layer)
         first += ["attention_mask", "position_ids"] + ["num_logits_to_keep"] * self.keep
+        if not self.cached:
+            return first
         return first + [f"past_key_values.{i}.{kind}" for i in self.layers for kind in KINDS]
 
     @property
@@ -43,7 +46,7 @@ class Exported(torch.nn.Module):
     def forward(self, *given):
         named = dict(zip(self.names, given, strict=True))
         cache = DynamicCache()
-        for i in self.layers:
+        for i in self.layers if self.cached else ():
             pair = [named.pop(f"past_key_values.{i}.{kind}") for kind in KINDS]
             cache.update(*pair, i)
         keep = named.pop("num_logits_to_keep", None)
@@ -161,6 +164,7 @@ def write_speech(component, folder, path):
 def export_decoder(model, path, past=3, **how):
     """Write the decoder's graph, traced with a cache of some rows."""
     made = Exported(model, **how)
+    past = past if made.cached else 0
     config, dtype, length = model.config, model.dtype, 5
     given = {
         "input_ids": torch.arange(3, 3 + length)[None],
@@ -222,15 +226,47 @@ def _export(module, given, path, names, outputs, axes):
 
 @dataclass(frozen=True)
 class Codes:
-    """A layer's weights of 4 bits [N, K], and their scales [N, K / GROUP]."""
+    """A layer's weights of 4 bits [N, K], and their scales and zero points [N, K / GROUP]."""
 
     codes: np.ndarray
     scales: np.ndarray
+    zeros: np.ndarray | None = None
 
     @property
     def widened(self):
-        groups = (self.codes.astype(np.float32) - 8).reshape(*self.scales.shape, GROUP)
+        groups = self.codes.astype(np.float32).reshape(*self.scales.shape, GROUP)
+        groups -= 8 if self.zeros is None else self.zeros[..., None]
         return (groups * self.scales[..., None]).reshape(self.codes.shape)
+
+
+def calibrated_q4(model):
+    """Round each linear layer to codes that GPTQ might choose: zero points, not always the nearest.
+
+    A column's error is added to the next one of its group, as GPTQ does by its Hessian.
+    """
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            weight = module.weight.detach().numpy()
+            groups = weight.reshape(len(weight), -1, GROUP).copy()
+            low, high = groups.min(-1), groups.max(-1)
+            scales = ((high - low) / 15).astype(np.float32)
+            zeros = np.clip(np.round(-low / scales), 0, 15)
+            codes = np.zeros(groups.shape, np.uint8)
+            for at in range(GROUP):
+                codes[..., at] = np.clip(np.round(groups[..., at] / scales + zeros), 0, 15)
+                error = groups[..., at] - (codes[..., at] - zeros) * scales
+                groups[..., at + 1 : at + 2] += error[..., None]
+            layer = Codes(codes.reshape(weight.shape), scales, zeros.astype(np.uint8))
+            found.append(layer)
+            module.weight.data = torch.tensor(layer.widened)
+    return found
+
+
+def two_in_a_byte(values):
+    """Pack numbers of 4 bits along the last axis, the low ones first; the last may be alone."""
+    values = np.concatenate([values, np.zeros_like(values[..., : values.shape[-1] % 2])], -1)
+    return values[..., ::2] | values[..., 1::2] << 4
 
 
 def rounded_to_q4(model):
@@ -260,10 +296,12 @@ def pack_q4(path, layers, target, accuracy_level=0):
         if not alike:
             continue
         left.remove(alike[0])
-        packed = alike[0].codes[:, ::2] | alike[0].codes[:, 1::2] << 4
-        packed = packed.reshape(*alike[0].scales.shape, GROUP // 2)
-        names = [f"{node.output[0]}_codes", f"{node.output[0]}_scales"]
-        for name, array in zip(names, (packed, alike[0].scales.astype(weight.dtype)), strict=True):
+        packed = two_in_a_byte(alike[0].codes).reshape(*alike[0].scales.shape, GROUP // 2)
+        arrays = {"codes": packed, "scales": alike[0].scales.astype(weight.dtype)}
+        if alike[0].zeros is not None:
+            arrays["zeros"] = two_in_a_byte(alike[0].zeros)
+        names = [f"{node.output[0]}_{each}" for each in arrays]
+        for name, array in zip(names, arrays.values(), strict=True):
             model.graph.initializer.append(numpy_helper.from_array(array, name))
         rows, columns = weight.shape
         made = helper.make_node(

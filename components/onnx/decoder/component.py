@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,9 +24,17 @@ from ...checkpoints.tokenizer import unknown_tokens
 from ..session import Session
 from ..versions import version_problems
 from .decoder import GraphDecoder
-from .files import ROWS, DecoderFiles, bind_sizes, missing_reasons, own_methods, read_files
+from .files import (
+    ROWS,
+    DecoderFiles,
+    bind_sizes,
+    missing_reasons,
+    own_methods,
+    read_files,
+    two_copies,
+)
 from .ports import EMBEDS, IDS, LAYERS
-from .session import PublishedSession, contract_of
+from .session import PrefillSession, PublishedSession, contract_of
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -39,11 +48,25 @@ class OnnxDecoderConfig(ComponentConfig):
     embed: str | None = Field(
         None,
         max_length=256,
-        description="the file that makes inputs_embeds of ids, from the folder of tokenizer.json: "
-        "`onnx/embed_tokens_q4.onnx`; only for a decoder that takes these",
+        description="the file that embeds ids, from the folder of tokenizer.json, or "
+        "else of `weights`: `onnx/embed_tokens_q4.onnx`; only for a decoder that takes these",
     )
 
-    @field_validator("embed")
+    prefill: str | None = Field(
+        None,
+        max_length=256,
+        description="where a decoder is two graphs, the one that reads a prompt and has no cache "
+        "as input; `weights` is the other, which takes tokens and the cache. From the folder of "
+        "tokenizer.json, or else of `weights`: `decoder_prefill_int4.onnx`",
+    )
+    names: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="the usual names of inputs and outputs that have others, %d for the number of "
+        "a layer: `{hidden_in: inputs_embeds, k_%d_in: past_key_values.%d.key}`",
+    )
+
+    @field_validator("embed", "prefill")
     @classmethod
     def _inside(cls, value: str | None) -> str | None:
         if value and (not PATH.fullmatch(value) or ".." in value.split("/")):
@@ -60,6 +83,8 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
     embeddings, of the space `per_layer_mixed`, and then `embed` takes the rows of encoders: nothing
     can be put into its embeddings afterwards. Its weights are computed with as they are stored.
     The cache stays in ONNX Runtime. Texts are continued in turn, each as a batch of 1.
+    A decoder may be two graphs, each with its own copy of the weights: `prefill` reads a prompt
+    as a whole, and hands its cache to the one of `weights`.
     """
 
     backend = "numpy"
@@ -87,6 +112,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             dims=bind_sizes(found),
             dtype=found.ports.tokens.dtype if found.ports.takes_embeds else "f32",
             nbytes=sum(each.nbytes for each in found.signatures),
+            casts=two_copies(found),
             methods=own_methods(cls.methods, found),
             missing_reasons=missing_reasons(found),
             notes=tuple(notes),
@@ -119,8 +145,14 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             path, nbytes = found.embed_signature.file.path, found.embed_signature.nbytes
             assert path is not None
             self.embedder = Session(path, contract_of(found.embed_signature), placement, nbytes)
-        session = PublishedSession(found.signature, ports, placement)
-        self.decoder = GraphDecoder(session, self.rows)
+        first = None
+        if found.prefill_signature:
+            first = PrefillSession(found.prefill_signature, ports, placement)
+        session = PublishedSession(found.signature, found.step, placement, first)
+        self.step_ids = not found.step.takes_embeds
+        # What takes ids cannot go on with embeddings: such a prompt is read anew.
+        self.goes_on = found.step.takes_embeds == ports.takes_embeds
+        self.decoder = GraphDecoder(session, self.step_rows)
         self.writer = TextGenerator(
             self.decoder,
             read_tokenizer(model.tokenizer),
@@ -129,6 +161,12 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             model.positions,
             placement.get("cache_gb"),
         )
+
+    def step_rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the inputs of the graph that goes on, for ids."""
+        if self.step_ids:
+            return {IDS: ids}
+        return self.rows(ids)
 
     def rows(self, ids: np.ndarray, **encoded: np.ndarray) -> dict[str, np.ndarray]:
         """Return the graph's inputs for ids, and for rows of encoders by their ports."""
@@ -181,6 +219,8 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
 
         The call itself raises what is wrong with the options; the work begins with the first token.
         """
+        if not self.goes_on:
+            options = replace(options, reuse_cache=False)
         return self.writer.write(self.input(prompt, embeds, per_layer), options)
 
     @method(

@@ -34,6 +34,8 @@ class GraphDecoder:
         self.session = session
         self.rows = rows
         self.chunk = chunk if KEEP in session.ports.inputs else min(chunk, FEW)
+        if session.ports.one_by_one:
+            self.chunk = 1
         self.row_nbytes = session.ports.row_nbytes
 
     def cache_nbytes(self, rows: Sequence[int]) -> int:
@@ -54,7 +56,8 @@ class GraphDecoder:
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there is nothing to continue"))
         state = SequenceState(cache or self.begin(), None)
-        for start, end in prompt.parts(0, len(prompt), self.chunk):
+        whole = self.session.first and state.cache.length == 0
+        for start, end in prompt.parts(0, len(prompt), len(prompt) if whole else self.chunk):
             if start:
                 yield
             state.logits = self.session.read(state.cache, prompt.part(start, end), 1)[-1]
@@ -63,6 +66,8 @@ class GraphDecoder:
     def every(self, rows: Rows) -> np.ndarray:
         """Return the logits [T, V] after each row; a graph that gives the last reads one by one."""
         prompt = DecoderInput(rows)
+        if self.session.first:
+            return self._every_of_prefill(prompt)
         for size in (FEW, 1):
             sequence, found = self.begin(), list[np.ndarray]()
             for start, end in prompt.parts(0, len(prompt), size):
@@ -72,6 +77,16 @@ class GraphDecoder:
             else:
                 break
         return np.concatenate(found)
+
+    def _every_of_prefill(self, prompt: DecoderInput) -> np.ndarray:
+        """Read the whole at once, or one beginning after another if it gives the last row alone."""
+        count = len(prompt)
+        found = self.session.read(self.begin(), prompt.part(0, count), count)
+        if len(found) == count:
+            return found
+        ends = range(1, count)
+        parts = [self.session.read(self.begin(), prompt.part(0, end), end) for end in ends]
+        return np.concatenate([*parts, found])
 
     def step(self, states: Sequence[SequenceState], tokens: Sequence[int]) -> None:
         rows = DecoderInput(self.embed_tokens(tokens))

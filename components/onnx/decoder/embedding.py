@@ -69,7 +69,7 @@ def read_embedding(signature: OnnxSignature, decoder: DecoderPorts) -> Embedding
                 f"nothing is known to go into the input {value.name}",
                 hint=f"known are {listed([IDS, *FEATURES])}",
             )
-        elif wrong := unlike(value):
+        elif wrong := unlike(value, value.name):
             problems.report("W283", wrong)
         elif value.name in FEATURES:
             _, width = value.dims or (None, None)

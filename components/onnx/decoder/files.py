@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
 from composer.core.ports import Port, parse_port
+from composer.core.suggest import listed
 
+from ...checkpoints.folder import folder_of
 from .embedding import EmbeddingPorts, read_embedding
-from .model import MARKS, TextModel, checkpoint_folder, read_model
+from .model import MARKS, SUFFIX, TextModel, checkpoint_folder, read_model
+from .names import unused_names
 from .ports import EMBEDS, IDS, LAYERS, DecoderPorts, read_ports
+from .prefill import read_prefill
 
 if TYPE_CHECKING:
     from composer.formats import Headers, OnnxSignature
@@ -29,39 +34,62 @@ NO_ROWS = (
 
 @dataclass(frozen=True)
 class DecoderFiles:
-    """The files of a published decoder, and what their headers say."""
+    """The files of a published decoder, and what their headers say.
+
+    `ports` are those that a prompt comes in by: of the second graph, `prefill`, where there is one.
+    """
 
     signature: OnnxSignature
+    step: DecoderPorts
     ports: DecoderPorts
     model: TextModel
-    embed_signature: OnnxSignature | None
-    embedding: EmbeddingPorts | None
+    prefill_signature: OnnxSignature | None = None
+    embed_signature: OnnxSignature | None = None
+    embedding: EmbeddingPorts | None = None
 
     @property
     def signatures(self) -> list[OnnxSignature]:
         """Return those of all graphs."""
-        return [self.signature, *([self.embed_signature] if self.embed_signature else [])]
+        graphs = (self.signature, self.prefill_signature, self.embed_signature)
+        return [each for each in graphs if each]
 
 
 def read_files(spec: Spec, headers: Headers) -> DecoderFiles:
     """Read a component's headers; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
+    config = spec.config
     signature = headers.onnx(spec.weights)
-    ports = read_ports(signature)
+    step = read_ports(signature, config.names, "step" if config.prefill else "whole")
+    ports, prefill_signature = step, None
+    if config.prefill:
+        prefill_signature = headers.onnx(_beside(config.prefill, spec, headers))
+        ports = read_prefill(prefill_signature, step, config.names)
+    if unused := unused_names(config.names, *filter(None, (signature, prefill_signature))):
+        message = f"config.names has {listed(unused)}, which no input or output is called"
+        raise ComposerError(Problem("W282", message))
     model = read_model(spec, headers, ports)
-    if ports.takes_embeds != bool(spec.config.embed):
-        raise ComposerError(_embedding_problem(ports))
-    if not spec.config.embed:
-        return DecoderFiles(signature, ports, model, None, None)
-    file = checkpoint_folder(spec, headers)[0] / spec.config.embed
-    embed_signature = headers.onnx(file)
-    embedding = read_embedding(embed_signature, ports)
-    return DecoderFiles(signature, ports, model, embed_signature, embedding)
+    takers = [each for each in (ports, step) if each.takes_embeds]
+    if bool(takers) != bool(config.embed):
+        raise ComposerError(_embedding_problem(takers, ports))
+    found = DecoderFiles(signature, step, ports, model, prefill_signature)
+    if not config.embed:
+        return found
+    embed_signature = headers.onnx(_beside(config.embed, spec, headers))
+    embeddings = [read_embedding(embed_signature, each) for each in takers]
+    return replace(found, embed_signature=embed_signature, embedding=embeddings[0])
 
 
-def _embedding_problem(ports: DecoderPorts) -> Problem:
-    if ports.takes_embeds:
-        message = f"{ports.file} takes {EMBEDS}, and config.embed names no file that makes them"
+def _beside(file: str, spec: Spec, headers: Headers) -> Location:
+    """Return a file of the folder of tokenizer.json, or else of that of the graph."""
+    assert spec.weights is not None
+    place = checkpoint_folder(spec, headers)[0] / file
+    near = folder_of(spec.weights, SUFFIX) / file
+    return near if headers.exists(near) and not headers.exists(place) else place
+
+
+def _embedding_problem(takers: list[DecoderPorts], ports: DecoderPorts) -> Problem:
+    if takers:
+        message = f"{takers[0].file} takes {EMBEDS}, and config.embed names no file that makes them"
         hint = "name it, from the folder of tokenizer.json: embed: onnx/embed_tokens.onnx"
     else:
         message = f"{ports.file} takes {IDS}, and config.embed names a file that embeds them"
@@ -82,6 +110,15 @@ def bind_sizes(found: DecoderFiles) -> dict[str, Bound]:
             if isinstance(size, int):
                 dims[symbol] = Bound(size, f"{file}: {name}")
     return dims
+
+
+def two_copies(found: DecoderFiles) -> tuple[str, ...]:
+    """Say that two graphs hold the weights twice."""
+    if found.prefill_signature is None:
+        return ()
+    each = [found.prefill_signature, found.signature]
+    sizes = " and ".join(f"{graph.nbytes / 1e6:.3g} MB in {graph.file}" for graph in each)
+    return (f"its weights are there twice: {sizes}",)
 
 
 def _own_spaces(found: DecoderFiles) -> dict[str, Port]:
