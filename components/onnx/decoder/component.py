@@ -150,8 +150,8 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
             first = PrefillSession(found.prefill_signature, ports, placement)
         session = PublishedSession(found.signature, found.step, placement, first)
         self.step_ids = not found.step.takes_embeds
-        # What takes ids cannot go on with embeddings: such a prompt is read anew.
-        self.goes_on = found.step.takes_embeds == ports.takes_embeds
+        # A step that takes ids cannot read embeddings: each prompt is prefilled whole.
+        self.reuses = found.step.takes_embeds == ports.takes_embeds
         self.decoder = GraphDecoder(session, self.step_rows)
         self.writer = TextGenerator(
             self.decoder,
@@ -163,7 +163,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
         )
 
     def step_rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the inputs of the graph that goes on, for ids."""
+        """Return the inputs of the graph that continues, for ids."""
         if self.step_ids:
             return {IDS: ids}
         return self.rows(ids)
@@ -219,7 +219,7 @@ class OnnxDecoderFile(Component, name="onnx.decoder"):
 
         The call itself raises what is wrong with the options; the work begins with the first token.
         """
-        if not self.goes_on:
+        if not self.reuses:
             options = replace(options, reuse_cache=False)
         return self.writer.write(self.input(prompt, embeds, per_layer), options)
 

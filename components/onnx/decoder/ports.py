@@ -178,7 +178,7 @@ def _caches(
         yield CachePort(value, present, dims[1], dims[3], key[1:])
     if part == "prefill" and found:
         hint = "give it as `weights`, and leave prefill out"
-        problems.report("W282", "it takes a cache, and so it reads prompts and goes on", hint=hint)
+        problems.report("W282", "it takes a cache: it reads prompts and continues them", hint=hint)
     if part != "prefill" and not found:
         problems.report(
             "W282",

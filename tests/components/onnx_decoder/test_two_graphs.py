@@ -217,7 +217,7 @@ def test_keys_that_the_step_does_not_take_are_refused(two, tmp_path, change, tex
 
 
 def test_the_graphs_are_told_apart(two):
-    message = f"repo/{STEP}: W282 it takes a cache, and so it reads prompts and goes on"
+    message = f"repo/{STEP}: W282 it takes a cache: it reads prompts and continues them"
     assert message in refusal(two.folder, STEP, prefill=STEP, embed=EMBED)
     message = f"repo/{PREFILL}: W282 it has no cache"
     assert message in refusal(two.folder, PREFILL, prefill=PREFILL, embed=EMBED)
