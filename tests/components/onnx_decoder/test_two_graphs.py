@@ -216,7 +216,7 @@ def test_keys_that_the_step_does_not_take_are_refused(two, tmp_path, change, tex
     assert found.startswith(f"repo/{PREFILL}: W283 {text}")
 
 
-def test_the_graphs_are_told_apart(two):
+def test_one_graph_in_place_of_the_other_is_refused(two):
     message = f"repo/{STEP}: W282 it takes a cache: it reads prompts and continues them"
     assert message in refusal(two.folder, STEP, prefill=STEP, embed=EMBED)
     message = f"repo/{PREFILL}: W282 it has no cache"
