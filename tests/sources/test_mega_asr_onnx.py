@@ -23,7 +23,7 @@ from tests.models.onnx_exports import (
     pack_q4,
 )
 from tests.reference.qwen3_asr import RATE, make_clip
-from tests.sources.test_onnx_manifests import twin
+from tests.sources.checkpoints import files_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 NAME, ROWS, TOKENS = "Reza2kn/mega-asr-onnx", 400, 12
@@ -75,7 +75,7 @@ def published(tmp_path_factory):
 
 def test_it_is_checked_run_and_locked(published, hub, new_process, tmp_path, capsys):
     model, folder = published
-    mirror = hub({NAME: twin(folder)})
+    mirror = hub({NAME: files_of(folder)})
     assert main(["check", NAME]) == 0
     for name in (STEP, PREFILL):
         assert not mirror.requests_of(f"{name}.data")
@@ -110,7 +110,7 @@ def test_a_prefill_of_ids_is_refused_with_what_to_do(published, hub, tmp_path):
     changed = tmp_path / "repo"
     shutil.copytree(folder, changed)
     export_decoder(model, changed / PREFILL, cached=False)
-    mirror = hub({NAME: twin(changed)})
+    mirror = hub({NAME: files_of(changed)})
     report = composer.check(NAME)
     texts = [str(problem) for problem in report.problems]
     reason = f"repo/{PREFILL}: it takes input_ids alone, so that no row of speech"
@@ -128,7 +128,7 @@ def test_an_encoder_of_another_name_is_named(published, hub, tmp_path):
     shutil.copytree(published[1], changed)
     file = changed / "onnx/audio_encoder_int4.onnx"
     edited(file, file, rename)
-    hub({NAME: twin(changed)})
+    hub({NAME: files_of(changed)})
     report = composer.check(NAME)
     assert not report.ok
     assert any("input_features" in str(problem) for problem in report.problems)
