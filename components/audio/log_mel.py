@@ -23,6 +23,7 @@ from composer.core.ports import Port
 from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
+from .framing import require_frame, require_numbers, samples_at
 from .mel_filters import mel_filters
 from .padding import ClipPadding, padding_for_frames
 from .spectrum import power_spectra
@@ -149,11 +150,7 @@ class LogMel(Component, name="audio.log_mel"):
     def _slices(self, audio: Audio) -> list[np.ndarray]:
         """Return the clip, or its consecutive slices, of which only the last may be shorter."""
         config = self.config
-        if audio.rate != config.rate:
-            raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
-        if not len(audio.samples):
-            raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
-        samples = _pad_to(audio.samples, config.min_samples)
+        samples = _pad_to(samples_at(audio, config.rate), config.min_samples)
         if config.limit is None or config.pad is None:
             return [samples]
         slices = [samples[at : at + config.limit] for at in range(0, len(samples), config.limit)]
@@ -178,10 +175,8 @@ class LogMel(Component, name="audio.log_mel"):
         if config.limit is not None:
             size = config.limit
         minimum = max(config.n_fft // 2 + 1, config.hop)
-        if size < minimum:
-            message = f"{source} has {size} samples at {config.rate} Hz, one frame {minimum}"
-            hint = f"give a longer clip, or set min_samples to {minimum} or more"
-            raise ComposerError(Problem("R520", message, hint=hint))
+        more = f", or set min_samples to {minimum} or more"
+        require_frame(source, config.rate, size, minimum, more)
         return _pad_to(samples, size), true_frames
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
@@ -191,12 +186,7 @@ class LogMel(Component, name="audio.log_mel"):
         """
         config = self.config
         count = len(samples) // config.hop
-        if config.mels * count > MOST_NUMBERS:
-            message = f"the features would be {config.mels} x {count} numbers"
-            message += f"; the limit is {MOST_NUMBERS}"
-            raise ComposerError(
-                Problem("R521", message, hint="take a longer hop, or split the audio")
-            )
+        require_numbers(config.mels, count)
         mel = np.empty((config.mels, count), np.float32)
         for start in range(0, count, _PRODUCT):
             end = min(start + _PRODUCT, count)

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
-from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
-from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
+
+from .framing import require_frame, require_numbers, samples_at
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -80,21 +80,10 @@ class Phi4LogMel(Component, name="audio.phi4_log_mel"):
 
     @method(audio="audio 16000", returns="f32 F M")
     def __call__(self, audio: Audio) -> np.ndarray:
-        config, samples = self.config, audio.samples
-        if audio.rate != config.rate:
-            raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
-        if not len(samples):
-            raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
-        if len(samples) < config.frame:
-            message = f"{audio.source} has {len(samples)} samples at {config.rate} Hz"
-            raise ComposerError(
-                Problem("R520", f"{message}, one frame {config.frame}", hint="give a longer clip")
-            )
+        config, samples = self.config, samples_at(audio, self.config.rate)
+        require_frame(audio.source, config.rate, len(samples), config.frame)
         frames = np.lib.stride_tricks.sliding_window_view(samples, config.frame)[:: config.hop]
-        if config.mels * len(frames) > MOST_NUMBERS:
-            message = f"the features would be {len(frames)} x {config.mels}"
-            message += f", over {MOST_NUMBERS} numbers"
-            raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
+        require_numbers(config.mels, len(frames))
         mel = np.empty((len(frames), config.mels), np.float32)
         for start in range(0, len(frames), _BLOCK):
             framed = self._emphasize(frames[start : start + _BLOCK]) * self.window

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
+from .framing import require_numbers
 from .mel_filters import mel_filters
 from .polyphase import resample_poly
 from .spectrum import power_spectra
@@ -78,10 +78,7 @@ class TorchLogMel(Component, name="audio.torch_log_mel"):
         """Map samples [N] at the features' rate to log-mel [M, N // hop + 1]."""
         config = self.config
         count = len(samples) // config.hop + 1
-        if config.mels * count > MOST_NUMBERS:
-            message = f"the features would be {config.mels} x {count} numbers"
-            message += f"; the limit is {MOST_NUMBERS}"
-            raise ComposerError(Problem("R521", message, hint="split the audio"))
+        require_numbers(config.mels, count)
         mel = np.empty((config.mels, count), np.float32)
         for start in range(0, count, _PRODUCT):
             end = min(start + _PRODUCT, count)

@@ -11,9 +11,9 @@ from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
-from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
+from .framing import require_frame, require_numbers, samples_at
 from .mel_filters import mel_filters
 
 if TYPE_CHECKING:
@@ -76,18 +76,9 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
 
     @method(audio="audio 16000", returns="f32 F M")
     def __call__(self, audio: Audio) -> np.ndarray:
-        config, samples = self.config, audio.samples
-        if audio.rate != config.rate:
-            raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
-        if not len(samples):
-            raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
+        config, samples = self.config, samples_at(audio, self.config.rate)
         silence = config.frame // 2
-        minimum = config.frame - silence + 1
-        if len(samples) < minimum:
-            message = f"{audio.source} has {len(samples)} samples at {config.rate} Hz"
-            raise ComposerError(
-                Problem("R520", f"{message}, one frame {minimum}", hint="give a longer clip")
-            )
+        require_frame(audio.source, config.rate, len(samples), config.frame - silence + 1)
         if len(samples) > config.seconds * config.rate:
             found = f"{audio.source} lasts {audio.seconds:.2f} s"
             raise ComposerError(
@@ -101,10 +92,7 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
         padded = np.pad(samples, (silence, 0))
         # One more sample than the frame, as the formula wants it; the window leaves it out.
         frames = np.lib.stride_tricks.sliding_window_view(padded, config.frame + 1)[:: config.hop]
-        if config.mels * len(frames) > MOST_NUMBERS:
-            message = f"the features would be {len(frames)} x {config.mels}"
-            message += f", over {MOST_NUMBERS} numbers"
-            raise ComposerError(Problem("R521", message, hint="take a longer hop"))
+        require_numbers(config.mels, len(frames))
         mel = np.empty((len(frames), config.mels), np.float32)
         for start in range(0, len(frames), _BLOCK):
             framed = frames[start : start + _BLOCK, :-1] * self.window

@@ -281,7 +281,7 @@ def test_the_product_of_what_is_padded_is_bounded(config):
 
 
 def test_frames_of_a_short_hop_are_bounded_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("composer.components.audio.log_mel.MOST_NUMBERS", 80 * 900)
+    monkeypatch.setattr("composer.components.audio.framing.MOST_NUMBERS", 80 * 900)
     config = LogMel.Config(mels=80, hop=10)
     component = LogMel(config, np.zeros((80, 201), np.float32))
     clip = Audio(np.zeros(16_000, np.float32), 16_000, "clip")
