@@ -237,7 +237,7 @@ def test_facts_say_what_stays_in_the_file(pair):
     )
     assert facts.mapped == (4 * ROWS * 6 * 16 if kind in SMALL else 0)
     inputs = facts.methods["generate"].inputs.keys()
-    assert inputs == {"embeds", "per_layer" if kind in SMALL else "pictures"}
+    assert inputs == {"embeds", "per_layer" if kind in SMALL else "pictures", "when"}
     assert ("per_layer" in facts.methods) is (kind in SMALL)
     missing = "pictures" if kind in SMALL else "per_layer"
     assert facts.missing_reasons.keys() == {missing}

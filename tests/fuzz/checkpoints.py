@@ -42,7 +42,8 @@ CONFIGS = [
 
 
 TENSOR = SimpleNamespace(
-    inputs={"x"}, values={"x": SimpleNamespace(port=SimpleNamespace(kind="tensor"))}
+    inputs={"x": SimpleNamespace(type="tensor")},
+    values={"x": SimpleNamespace(port=SimpleNamespace(kind="tensor"))},
 )
 
 

@@ -180,21 +180,27 @@ def test_pages_without_end_are_not_walked(run_features, monkeypatch):
     assert "S489 the Ogg file is damaged: it has more than 3 pages" in messages
 
 
-@pytest.mark.parametrize("kind", ["WAV", pytest.param("Ogg", marks=pytest.mark.slow)])
-def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("WAV", 100_000_000),
+        pytest.param("WAV", 2_000_000_000, marks=pytest.mark.slow),
+        pytest.param("Ogg", 2_000_000_000, marks=pytest.mark.slow),
+    ],
+)
+def test_a_hole_takes_no_memory(tmp_path, kind, size):
     """A WAV of unknown size, and pages far apart, are read block by block."""
     path = tmp_path / "hole"
-    monkeypatch.setattr("composer.formats.audio.audio_problems.MAX_SAMPLES", 30_000)
     with path.open("wb") as file:
         file.write(with_data_size(WAV, 0xFFFFFFFF) if kind == "WAV" else OGG)
-        file.seek(2_000_000_000)
+        file.seek(size)
         file.write(OGG)
     tracemalloc.start()
     with pytest.raises(ComposerError) as caught:
         read_audio(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert ("S487 " if kind == "WAV" else "S489 ") in str(caught.value)
+    assert "S489 " in str(caught.value)
     assert peak < 20_000_000
 
 

@@ -52,7 +52,7 @@ def test_the_dims_come_with_their_witnesses(facts):
         "P": (256, "repo/decoder: per_layer_projection_norm.weight [256]"),
     }
     assert (known.dtype, known.notes) == ("bf16", ())
-    assert known.methods["generate"].inputs.keys() == {"embeds", "per_layer"}
+    assert known.methods["generate"].inputs.keys() == {"embeds", "per_layer", "when"}
     assert known.missing_reasons["pictures"].endswith(
         "use_bidirectional_attention is not vision: a picture is read as words are"
     )
