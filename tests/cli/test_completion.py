@@ -11,7 +11,7 @@ import pytest
     ("typed", "expected"),
     [
         (["transc"], ["transcribe"]),
-        (["check", "mega"], ["mega-asr", "mega-asr-1-7b", "mega-asr-mini"]),
+        (["check", "mega"], ["mega-asr", "mega-asr-1-7b", "mega-asr-mini", "mega-asr-onnx"]),
         (
             ["plan", "mega-asr-mini", "--precision", "decoder=mixed-8"],
             ["decoder=mixed-8-4", "decoder=mixed-8-6"],

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from composer.components.mlx import mlx_lm_support
+from composer.components.mlx import continued_alone, mlx_lm_support
 from composer.components.mlx.lm import MlxLanguageModel
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -242,6 +242,7 @@ def test_a_model_that_never_stops_is_remarked_on(folder):
 
 
 def test_without_mlx_lm_its_architectures_are_unknown(folder, monkeypatch):
-    monkeypatch.setattr(mlx_lm_support, "mlx_lm_folder", lambda: None)
+    for module in (mlx_lm_support, continued_alone):
+        monkeypatch.setattr(module, "mlx_lm_folder", lambda: None)
     (note,) = MlxLanguageModel.facts(spec(folder), Headers()).notes
     assert (note.code, note.severity) == ("L321", "warning")
