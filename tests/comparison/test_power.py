@@ -27,6 +27,9 @@ def is_found(stage, residual):
     return not all(each.ok for each in findings(stage, residual))
 
 
+LONG = ("anything", "saturation", "weight row")
+
+
 def rates(kind, seeds, count):
     """Return in how many seeds a fault of the reported size is found, and one of a third of it.
 
@@ -41,7 +44,9 @@ def rates(kind, seeds, count):
     return whole, third
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONG)) for kind in KINDS]
+)
 def test_what_is_reported_as_found_is_found_in_other_noise(kind):
     whole, third = rates(kind, range(3), 8)
     assert whole == 3

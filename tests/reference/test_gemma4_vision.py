@@ -71,6 +71,7 @@ def test_a_picture_is_answered_as_by_transformers(gemma: Any, shape: Any, backen
     require_equal(gemma, taps, [pixels])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_pictures_are_answered_as_by_transformers(gemma: Any, backend: str) -> None:
     pixels = [picture(60, 80), picture(300, 40, seed=1)]
