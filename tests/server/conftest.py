@@ -23,7 +23,7 @@ def bundles():
         each.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(bundles):
     """Serve both miniatures, one of them also as a repository would be named."""
     with serving({**bundles, "org/mini": bundles["mega-asr-mini"]}) as running:

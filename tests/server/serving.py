@@ -1,10 +1,13 @@
 """Run a server on a thread, and speak HTTP to it by hand."""
 
 import asyncio
+import faulthandler
 import json
 import socket
 import threading
 from contextlib import contextmanager
+
+import pytest
 
 from composer.server.app import application
 from composer.server.served_models import ServedModel, ServedModels
@@ -90,7 +93,13 @@ def serving(bundles, **settings):
     started = threading.Event()
     with bind_socket("127.0.0.1", 0) as listening:
         made = make_server(app, started.set)
-        thread = threading.Thread(target=asyncio.run, args=(made.serve([listening]),))
+        loops = []
+
+        async def serve():
+            loops.append(asyncio.get_running_loop())
+            await made.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()))
         thread.start()
         try:
             assert started.wait(WAIT)
@@ -98,4 +107,6 @@ def serving(bundles, **settings):
         finally:
             made.should_exit = True
             thread.join(WAIT)
-            assert not thread.is_alive()
+            if thread.is_alive():  # say what it waits for
+                faulthandler.dump_traceback()
+                pytest.fail(f"the server does not stop: {asyncio.all_tasks(loops[0])}")
