@@ -69,15 +69,21 @@ def report(line: str, data: dict[str, Any], peak: int) -> None:
     total = sum(weights.values())
     allowed = 1.15 * total + 300e6
     print(line)
-    print("  weights, GB:", ", ".join(f"{k} {v / 1e9:.2f}" for k, v in weights.items() if v))
-    print(f"  load {data['load']:.1f} s; " + seconds(data["load_seconds"]))
-    print(f"  run {data['run']:.1f} s, {data['tokens']} tokens; " + seconds(data["timings"]))
+    print_parts(data)
     verdict = "within" if peak <= allowed else "ABOVE"
     print(
         f"  peak {peak / 1e9:.2f} GB ({data['peak_load'] / 1e9:.2f} after loading) = "
         f"{peak / total:.2f} of {total / 1e9:.2f} GB of weights, "
         f"{verdict} {allowed / 1e9:.2f} GB"
     )
+
+
+def print_parts(data: dict[str, Any]) -> None:
+    """Print a run's bytes and seconds by component and node."""
+    weights = data["bytes"].items()
+    print("  weights, GB:", ", ".join(f"{name} {size / 1e9:.2f}" for name, size in weights if size))
+    print(f"  load {data['load']:.1f} s; " + seconds(data["load_seconds"]))
+    print(f"  run {data['run']:.1f} s, {data['tokens']} tokens; " + seconds(data["timings"]))
 
 
 def seconds(parts: dict[str, float]) -> str:
@@ -127,16 +133,22 @@ def write(folder: str) -> None:
 
 def run(manifest: str, clip: str, precision: str, tokens: str) -> None:
     """Load and run one task, and print seconds and bytes."""
+    chosen = {} if precision == "as stored" else {"decoder": precision}
+    print_run(manifest, "transcribe", int(tokens), chosen, audio=clip)
+
+
+def print_run(
+    name: str, task: str, tokens: int, precision: dict[str, str] | None = None, **given: Any
+) -> None:
+    """Load a bundle and run one of its tasks; print seconds and bytes as JSON."""
     import composer
 
     began = time.perf_counter()
-    chosen = {} if precision == "as stored" else {"decoder": precision}
-    bundle = composer.load(manifest, task="transcribe", precision=chosen)
+    bundle = composer.load(name, task=task, precision=precision)
     loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
-    options = {"answer": {"max_tokens": int(tokens)}}
-    result = bundle.run(task="transcribe", audio=clip, options=options)
+    result = bundle.run(task=task, options={"answer": {"max_tokens": tokens}}, **given)
     report_data = {
-        "bytes": dict(bundle.plan("transcribe").nbytes),
+        "bytes": dict(bundle.plan(task).nbytes),
         "load": loaded - began,
         "load_seconds": bundle.load_seconds,
         "peak_load": after_load,

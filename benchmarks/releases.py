@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
-import time
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from benchmarks.real_size import COMPOSER, resident, run_measured, seconds
+from benchmarks.real_size import COMPOSER, print_parts, print_run, run_measured
 
 BLOCK = 1 << 22  # numbers that are drawn, and then repeated
 TASKS = {"qwen3-asr-1.7b": ("default",), "gemma-4-e2b": ("transcribe", "see")}
@@ -47,17 +45,10 @@ def main(arguments: list[str]) -> None:
         for task in TASKS[name]:
             step = ["-m", "benchmarks.releases", "--run", task, str(folder), str(options.tokens)]
             line, report_data, _ = run_measured(f"{name}, {task}", step)
-            report(line, json.loads(report_data.splitlines()[-1]))
-
-
-def report(line: str, data: dict[str, Any]) -> None:
-    """Print a run: its seconds by part, and its peak memory beside its weights."""
-    weights = data["bytes"]
-    print(line)
-    print("  weights, GB:", ", ".join(f"{k} {v / 1e9:.2f}" for k, v in weights.items() if v))
-    print(f"  load {data['load']:.1f} s; {seconds(data['load_seconds'])}")
-    print(f"  run {data['run']:.1f} s, {data['tokens']} tokens; {seconds(data['timings'])}")
-    print(f"  {data['peak_load'] / 1e9:.2f} GB after loading", flush=True)
+            data = json.loads(report_data.splitlines()[-1])
+            print(line)
+            print_parts(data)
+            print(f"  {data['peak_load'] / 1e9:.2f} GB after loading", flush=True)
 
 
 def write(name: str, folder: str) -> None:
@@ -121,27 +112,12 @@ def number_of(name: str) -> float | None:
 
 
 def run(task: str, folder: str, tokens: str) -> None:
-    """Load and run one task, and print seconds and bytes."""
-    import composer
-
-    home, began = Path(folder), time.perf_counter()
-    bundle = composer.load(home, task=task)
-    loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
+    """Run one task of a folder on its clip or its picture."""
+    home = Path(folder)
     given: dict[str, Any] = {"audio": home / "clip.wav"}
     if task == "see":
         given = {"picture": [home / "picture.png"]}
-    result = bundle.run(task=task, options={"answer": {"max_tokens": int(tokens)}}, **given)
-    report_data = {
-        "bytes": dict(bundle.plan(task).nbytes),
-        "load": loaded - began,
-        "load_seconds": bundle.load_seconds,
-        "peak_load": after_load,
-        "run": time.perf_counter() - loaded,
-        "timings": dict(result.timings),
-        "tokens": result.tokens,
-    }
-    bundle.close()
-    print(json.dumps(report_data))
+    print_run(folder, task, int(tokens), **given)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from composer.core.call_signature import CallSignature
 from composer.core.errors import ComposerError, Problem
+from composer.core.ports import Port
 from composer.core.sizes import MOST_NUMBERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from composer.formats.audio.waveform import Audio
+
+
+def call_at(rate: int, returns: Mapping[str, Port]) -> CallSignature:
+    """Return the signature of a call that takes audio at a rate."""
+    return CallSignature(inputs={"audio": (Port("audio", dims=(rate,)),)}, returns=returns)
 
 
 def samples_at(audio: Audio, rate: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from composer.core.call_signature import OUT, CallSignature
+from composer.core.call_signature import OUT
 from composer.core.component import (
     Bound,
     Component,
@@ -19,20 +19,18 @@ from composer.core.component import (
     method,
 )
 from composer.core.errors import ComposerError, Problem
-from composer.core.ports import Port
 from composer.core.sizes import MOST_NUMBERS
 from composer.formats.audio.waveform import Audio
 
-from .framing import require_frame, require_numbers, samples_at
+from .framing import call_at, require_frame, require_numbers, samples_at
 from .mel_filters import mel_filters
 from .padding import ClipPadding, padding_for_frames
-from .spectrum import power_spectra
+from .spectrum import filtered_powers
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
-_PRODUCT = 4096  # frames in one product with the filters: of Whisper's 40 s, 3 MB
 _FLOOR, _RANGE = 1e-10, 8.0
 
 
@@ -112,9 +110,7 @@ class LogMel(Component, name="audio.log_mel"):
         dims = {"M": Bound(config.mels, "config.mels")}
         if config.limit is not None and config.pad and config.pad.slices == 1:
             dims["F"] = Bound(config.limit // config.hop, "config.pad.seconds")
-        ports = cls.methods["__call__"].returns
-        inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        call = CallSignature(inputs=inputs, returns=ports)
+        call = call_at(config.rate, cls.methods["__call__"].returns)
         facts = Facts(dims=dims, methods={"__call__": call})
         if config.pad:
             facts = replace(facts, masks={OUT: "mask"})
@@ -180,18 +176,11 @@ class LogMel(Component, name="audio.log_mel"):
         return _pad_to(samples, size), true_frames
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
-        """Map samples [N] to log-mel [M, N // hop], in blocks of frames.
-
-        The filters are applied in float32, as the trained features were.
-        """
+        """Map samples [N] to log-mel [M, N // hop], filtered in float32 as in training."""
         config = self.config
         count = len(samples) // config.hop
         require_numbers(config.mels, count)
-        mel = np.empty((config.mels, count), np.float32)
-        for start in range(0, count, _PRODUCT):
-            end = min(start + _PRODUCT, count)
-            power = power_spectra(samples, self.window, config.hop, start, end)
-            np.matmul(self.filters, power.T, out=mel[:, start:end])
+        mel = filtered_powers(samples, self.window, config.hop, self.filters, count)
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
         np.maximum(mel, mel.max() - np.float32(_RANGE), out=mel)

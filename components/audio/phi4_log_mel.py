@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
-from composer.core.ports import Port
 from composer.formats.audio.waveform import Audio
 
-from .framing import require_frame, require_numbers, samples_at
+from .framing import call_at, require_frame, require_numbers, samples_at
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -70,8 +68,7 @@ class Phi4LogMel(Component, name="audio.phi4_log_mel"):
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: Phi4LogMel.Config = spec.config
-        inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        call = CallSignature(inputs=inputs, returns=cls.methods["__call__"].returns)
+        call = call_at(config.rate, cls.methods["__call__"].returns)
         return Facts(dims={"M": Bound(config.mels, "config.mels")}, methods={"__call__": call})
 
     @classmethod

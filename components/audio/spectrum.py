@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+_PRODUCT = 4096  # frames in one product with the filters
 _BLOCK = 128 * 400  # samples in one FFT call: 400 kB, which stay in a processor's cache
+
+
+def filtered_powers(
+    samples: np.ndarray, window: np.ndarray, hop: int, filters: np.ndarray, count: int
+) -> np.ndarray:
+    """Return the first `count` frames' powers through filters [M, bins], float32 [M, count].
+
+    The filters are applied in float32, in blocks of frames.
+    """
+    found = np.empty((len(filters), count), np.float32)
+    for start in range(0, count, _PRODUCT):
+        end = min(start + _PRODUCT, count)
+        power = power_spectra(samples, window, hop, start, end)
+        np.matmul(filters, power.T, out=found[:, start:end])
+    return found
 
 
 def power_spectra(

@@ -14,14 +14,13 @@ from composer.formats.audio.waveform import Audio
 from .framing import require_numbers
 from .mel_filters import mel_filters
 from .polyphase import resample_poly
-from .spectrum import power_spectra
+from .spectrum import filtered_powers
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 _FLOOR = 1e-10
-_PRODUCT = 4096  # frames in one product with the filters
 
 
 class TorchLogMel(Component, name="audio.torch_log_mel"):
@@ -79,11 +78,7 @@ class TorchLogMel(Component, name="audio.torch_log_mel"):
         config = self.config
         count = len(samples) // config.hop + 1
         require_numbers(config.mels, count)
-        mel = np.empty((config.mels, count), np.float32)
-        for start in range(0, count, _PRODUCT):
-            end = min(start + _PRODUCT, count)
-            power = power_spectra(samples, self.window, config.hop, start, end)
-            np.matmul(self.filters, power.T, out=mel[:, start:end])
+        mel = filtered_powers(samples, self.window, config.hop, self.filters, count)
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
         mel += 4.0

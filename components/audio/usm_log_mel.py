@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from composer.core.call_signature import CallSignature
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.ports import Port
 from composer.formats.audio.waveform import Audio
 
-from .framing import require_frame, require_numbers, samples_at
+from .framing import call_at, require_frame, require_numbers, samples_at
 from .mel_filters import mel_filters
 
 if TYPE_CHECKING:
@@ -65,8 +63,7 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: UsmLogMel.Config = spec.config
-        inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        call = CallSignature(inputs=inputs, returns=cls.methods["__call__"].returns)
+        call = call_at(config.rate, cls.methods["__call__"].returns)
         return Facts(dims={"M": Bound(config.mels, "config.mels")}, methods={"__call__": call})
 
     @classmethod

@@ -13,9 +13,9 @@ from composer.manifest import Node as NodeEntry
 LIST = "images"
 
 
-def list_inputs(task: Task) -> list[str]:
+def list_inputs(inputs: Mapping[str, Input]) -> list[str]:
     """Return the inputs that are lists of pictures."""
-    return [name for name, entry in task.inputs.items() if entry.type == LIST]
+    return [name for name, entry in inputs.items() if entry.type == LIST]
 
 
 def report_loose_items(task: Task, report: Callable[..., None]) -> None:
@@ -34,7 +34,7 @@ def report_loose_items(task: Task, report: Callable[..., None]) -> None:
 
 def _lists_of(task: Task) -> dict[str, str]:
     """Return the list that each value is of, by the name of its input or node."""
-    lists = {name: name for name in list_inputs(task)}
+    lists = {name: name for name in list_inputs(task.inputs)}
     for name, node in task.graph.items():
         if read := _lists_read(node, lists):
             lists[name] = read[0]

@@ -29,10 +29,11 @@ def parse_inputs(
     partial: bool = False,
 ) -> dict[str, Any]:
     """Return the inputs of a task as their types say; an unknown name is left to the task."""
+    from composer.checker.picture_lists import list_inputs
+
     found: dict[str, Any] = {}
     problems = Problems()
-    lists = [name for name, entry in graph.inputs.items() if entry.type == "images"]
-    alone, several = _split_lists(given, lists)
+    alone, several = _split_lists(given, list_inputs(graph.inputs))
     for name, texts in several.items():
         with problems.collect():
             found[name] = [_file(name, text) for text in texts]

@@ -23,7 +23,7 @@ def with_pictures(
     """
     entry = checked.manifest.tasks[task]
     inputs, counts = dict(given), {}
-    for name in list_inputs(entry):
+    for name in list_inputs(entry.inputs):
         value = given.get(name)
         if not isinstance(value, list | tuple):
             continue
