@@ -22,9 +22,8 @@ from tests.config_sweep import ALL, Case, cases, run  # noqa: E402
 INTRODUCTION = """# Keys of a decoder's config.json
 
 Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take,
-four layers of random weights, each key at other values and absent. Tables that end with a row of
-`null` were made later than the others: in these each key was null too, and the scaling of positions
-in the older spelling. `right` means the same ids as transformers continues a prompt with and logits
+four layers of random weights, each key at other values, null and absent, and the scaling of
+positions in the older spelling too. `right` means the same ids as transformers continues a prompt with and logits
 within 0.1 % of the largest; `refused` that `composer check` names the key and its line. Nothing
 else occurs, except that a key which contradicts the tensors is found at load (`tensors`).
 
