@@ -23,9 +23,10 @@ INTRODUCTION = """# Keys of a decoder's config.json
 
 Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take,
 four layers of random weights, each key at other values, null and absent, and the scaling of
-positions in the older spelling too. `right` means the same ids as transformers continues a prompt with and logits
-within 0.1 % of the largest; `refused` that `composer check` names the key and its line. Nothing
-else occurs, except that a key which contradicts the tensors is found at load (`tensors`).
+positions in the older spelling too. `right` means the same ids as transformers continues a prompt
+with and logits within 0.1 % of the largest; `refused` that `composer check` names the key and its
+line. Nothing else occurs, except that a key which contradicts the tensors is found at load
+(`tensors`).
 
 transformers has no `xverse` and no `telechat3`: both are its Llama by another name, and compared
 with that. mlx-lm's `gear`, `plamo3`, `spark2_5` and `talkie` have nothing to be compared with, and
