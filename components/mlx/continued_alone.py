@@ -11,8 +11,7 @@ from .mlx_lm_support import mlx_lm_folder, mlx_lm_module_name
 TOGETHER = frozenset(  # `tests/components/mlx_lm/test_batch.py` compares each with itself alone
     (
         "gemma3_text", "laguna", "lfm2", "lfm2_moe", "llama", "mellum", "ministral3", "mixtral",
-        "plamo3", "qwen2", "qwen3", "qwen3_5", "qwen3_moe", "smollm3", "spark2_5", "talkie",
-        "telechat3",
+        "qwen2", "qwen3", "qwen3_5", "qwen3_moe", "smollm3", "telechat3",
     )
 )  # fmt: skip
 ROPE = ("rope_scaling", "rope_parameters")

@@ -246,13 +246,6 @@ ARCHITECTURES = {
         },
     },
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
-    "plamo3": {
-        "hidden_size_per_head": 16,
-        "window_size": 8,
-        "sliding_window": 8,
-        "sliding_window_pattern": 2,
-        "rope_local_theta": 1e4,
-    },
     "qwen2": {},
     "qwen3": {},
     "qwen3_5": {
@@ -276,8 +269,6 @@ ARCHITECTURES = {
     },
     "qwen3_moe": EXPERTS,
     "smollm3": {"no_rope_layers": [1, 1, 1, 0], "no_rope_layer_interval": 4},
-    "spark2_5": WINDOWS,
-    "talkie": {},
     "telechat3": {},
 }
 
