@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NARROW = ("bf16", "f16")  # floats that are as good as exact in digits
 SIZES = (128, 64, 32)  # of the groups of digits
+BOUNDS = 16  # bytes of what bounds the coarse product of a row
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Module:
     def nbytes_in_digits(self, size: int) -> int:
         """Return the bytes that it takes as digits of 20 bits, and steps of three kinds."""
         count = prod(self.shape)
-        return count * 5 // 2 + count // size * 24 + self.shape[0] * 12
+        return count * 5 // 2 + count // size * 24 + self.shape[0] * BOUNDS
 
     def nbytes(self, int8_activations: bool) -> int:
         """Return the bytes that it takes as it is computed: packed, or widened to float32.

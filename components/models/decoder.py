@@ -21,7 +21,7 @@ from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.key_positions import with_key_positions, with_place
 from ..checkpoints.folder import open_folder, prefix_hint
-from ..checkpoints.modules import Module, read_modules
+from ..checkpoints.modules import BOUNDS, Module, read_modules
 from ..checkpoints.part_names import WHOLE, PartNames
 from .blocks import Array, DecoderBlocks
 from .cast_texts import in_digits, widened
@@ -129,8 +129,10 @@ class ParsedDecoder:
         for module in self._computed:
             if module is self.head and module.digit_group_size:
                 nbytes += module.nbytes_in_digits(module.digit_group_size)
-            else:
-                nbytes += module.nbytes(self.int8_activations)
+                continue
+            nbytes += module.nbytes(self.int8_activations)
+            if self.headed and module is self.head and module.scheme and not self.int8_activations:
+                nbytes += module.shape[0] * BOUNDS
         return nbytes
 
     @property

@@ -44,9 +44,14 @@ class BatchedBlocks(PackedMatmulBlocks):
         super().__init__(weights, modules, rows)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
+        self.source = "embeds"
 
     def chosen(self, x: Symbol) -> Symbol:
+        self.source = "chosen"  # networks have no others from here on
         return self.gather(x, Symbol("chosen", self))
+
+    def rows_source(self) -> str:
+        return self.source
 
     @write_nodes_once
     def _cos_sin(self, which: str, rotary: Rotary) -> list[Symbol]:
@@ -72,7 +77,7 @@ class BatchedBlocks(PackedMatmulBlocks):
     def _positions(self, which: str) -> Symbol:
         """Return the positions of the rows, int64 [B S]."""
         if which == CHOSEN:
-            return self.chosen(self._positions(EVERY))
+            return self.gather(self._positions(EVERY), Symbol("chosen", self))
         rows = self.node("Shape", Symbol("embeds", self), start=0, end=1)
         each = self.node("Div", rows, self.node("Shape", Symbol("last", self)))
         return self.reshape(self._totals() - each + self._range(each), -1)

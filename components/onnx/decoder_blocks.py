@@ -8,7 +8,7 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
-from .head import HeadForm, write_head_nodes
+from .head import HeadForm, write_coarse_head
 from .lora import OnnxAdapters
 from .low_rank import write_low_rank
 from .matmuls import MatmulMode
@@ -25,8 +25,8 @@ class OnnxDecoderBlocks(BatchedBlocks):
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
-    `hidden` are the chosen rows as the head takes them, `digit_group_size` is that of a head in
-    digits.
+    `hidden` are the chosen rows as the head takes them, `coarse_group_size` is that of a head whose
+    products are coarse ones first.
     The updates of `adapters` are inputs too.
     """
 
@@ -42,7 +42,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         self.adapters = adapters
         self.head = found.head
         self.head_form = head
-        self.digit_group_size: int | None = None
+        self.coarse_group_size: int | None = None
         self.hidden: Symbol | None = None
         self.caches: dict[int, Attention] = {}
 
@@ -50,15 +50,14 @@ class OnnxDecoderBlocks(BatchedBlocks):
         if name != self.head.path:
             return super().linear(x, name)
         self.hidden = x
-        if self.head_form is HeadForm.AS_STORED:
-            return super().linear(x, name)
-        size = self.head.digit_group_size
         if self.head_form is HeadForm.LEFT_OUT:
             return x
-        if size is None:
-            return super().linear(x, name)
-        self.digit_group_size = size
-        return write_head_nodes(self, x, self.head, size)
+        if self.head_form is HeadForm.COARSE_FIRST and (
+            found := write_coarse_head(self, x, self.head)
+        ):
+            products, self.coarse_group_size = found
+            return products
+        return super().linear(x, name)
 
     def linears(self, x: Symbol, names: Sequence[str]) -> list[Symbol]:
         made = super().linears(x, names)

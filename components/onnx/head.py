@@ -1,165 +1,109 @@
-"""The head of a decoder in 20 bits a weight, of which greedy decoding reads 8.
+"""The head of a decoder, of which greedy decoding reads coarse products.
 
-A weight has a coarse digit and two finer ones, which together are as near to it as float32. The
-coarse product has an error that is bounded row by row. So the finer digits are wanted for all
-logits alone, and for the largest the stored rows of those that may still be it.
+Of one of floats a weight has a coarse digit and two finer ones, 20 bits that are together as near
+to it as float32; one that is packed is its codes. A row has three planes, of which the first is a
+coarse one. The coarse product has an error that is bounded row by row. So what is finer is wanted
+for all logits alone, and for the largest the stored rows of those that may still be it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
-from typing import Self
 
-import numpy as np
-
-from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
 from ..checkpoints.modules import Module
-from ..checkpoints.row_reader import RowReader
-from ..checkpoints.weight_digits import split_into_digits
 from .blocks import OnnxBlocks, Symbol
+from .head_bounds import store_digits, store_packed_bounds
 from .int8_planes import (
-    write_even_rows,
-    write_int8_matmul,
+    RowCount,
+    write_packed_matmul,
     write_rounding_rest,
     write_sum_over_planes,
     write_unpadded_products,
 )
-from .weights import WeightsFile, WeightsLayout
+from .matmuls import MatmulMode, PackedMatmulBlocks
 
-AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
 ALL, SCORES, HIDDEN, REST = "all", "scores", "hidden", "rest"
-BOUNDS = "head.error", "head.norm", "head.step"
+Digit = tuple[Symbol, Symbol, Scheme]  # codes, scales and their packing
 
 
 class HeadForm(Enum):
-    """How a graph has its head: as other products are, in digits where it can be, or not."""
+    """How a graph has its head: as other products are, coarse first where it can be, or not."""
 
     AS_STORED = "as stored"
-    DIGITS = "digits"
+    COARSE_FIRST = "coarse first"
     LEFT_OUT = "left out"
 
 
-@dataclass(frozen=True)
-class CoarseHeadBounds:
-    """What bounds the coarse product of each row, float32 [V].
+def write_coarse_head(nn: PackedMatmulBlocks, x: Symbol, head: Module) -> tuple[Symbol, int] | None:
+    """Multiply rows by a head, coarse products first; return them and the size of its groups.
 
-    `error` is the norm of what the coarse digits leave out, `norm` that of what they stand for, and
-    `step` the largest step of a group; a row has `groups` of them.
+    They are an output of the graph, before anything else is made of them. Return None for a head
+    that has no form for it.
     """
+    if size := head.digit_group_size:
+        scheme, short = Scheme(8, size, "affine"), Scheme(4, size, "affine")
+        names = store_digits(nn.weights, head, size)
+        coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
+        digits = [(coarse, steps[0], scheme), (fine, steps[1], scheme), (finest, steps[2], short)]
+        products = _write_nodes(nn, x, digits, head.shape, nn.row_count())
+    elif head.scheme and nn.rows is MatmulMode.PLANES and "bias" not in head.parts:
+        size, name = head.scheme.group_size, head.path
+        digit = *nn.packed_parts(name, [head]), head.scheme
+        products = _write_nodes(nn, x, [digit], head.shape, nn.row_count())
+        store_packed_bounds(nn.weights, head)
+        products = nn.with_offsets(products, x, name, [head])
+    else:
+        return None
+    nn.weights.model.node("Identity", [products.name], [SCORES])
+    nn.weights.model.add_output(SCORES, "float32", ["R", head.shape[0]])
+    return products, size
 
-    error: np.ndarray
-    norm: np.ndarray
-    step: np.ndarray
-    groups: int
 
-    @classmethod
-    def read(cls, weights: WeightsLayout, folder: Path, module: Module, size: int) -> Self:
-        """Read what `write_head_nodes` wrote beside a head's digits."""
-        rows, width = module.shape
-        error, norm, step = (weights.read(folder, name, "float32", (rows,)) for name in BOUNDS)
-        return cls(error, norm, step, width // size)
+def _write_nodes(
+    nn: OnnxBlocks, x: Symbol, digits: Sequence[Digit], shape: Sequence[int], count: RowCount
+) -> Symbol:
+    """Multiply rows by digits: coarse products, or whole ones where the input `all` is true.
 
-
-def write_head_nodes(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> Symbol:
-    """Multiply rows by a head: coarse products, or whole ones where the input `all` is true.
-
-    The rows, what their first plane leaves out, and these products before anything else is made of
-    them are outputs of the graph.
+    The rows and what their first plane leaves out are outputs of the graph.
     """
-    rows, width = module.shape
-    scheme, short = Scheme(8, size, "affine"), Scheme(4, size, "affine")
-    names = _store(nn.weights, module, size)
-    coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
+    rows, width = shape
+    first, *finer = digits
+    scheme = first[2]
+    groups, size = width // scheme.group_size, scheme.group_size
     model = nn.weights.model
     model.add_input(ALL, "bool", [])
-    groups = nn.reshape(x, 0, -1, size)
-    rest = write_rounding_rest(nn, groups, scheme)
+    grouped = nn.reshape(x, 0, 1, -1, size)
+    rest = write_rounding_rest(nn, grouped, scheme)
+    zero_row, zero_planes = count.zero_row(width), count.zero_planes(groups, size)
+    by_row = nn.node("Concat", count.count, nn.ints(-1, rows), axis=0)
     with nn.weights.branch() as planes:
         last = write_rounding_rest(nn, rest, scheme)
-        even = write_even_rows(nn, [groups, rest, last], size, width)
-        planes.node("Identity", [even.name], ["planes"])
+        every = nn.node("Concat", grouped, rest, last, zero_planes, axis=1)
+        planes.node("Identity", [nn.reshape(every, -1, width).name], ["planes"])
         planes.add_output("planes", "float32", ["P", width])
     with nn.weights.branch() as rounded:
-        even = write_even_rows(nn, [groups], size, width)
+        even = nn.node("Concat", x, zero_row, axis=0)
         rounded.node("Identity", [even.name], ["plane"])
         rounded.add_output("plane", "float32", ["P", width])
     model.choose(ALL, planes, rounded, "given")
     given = Symbol("given", nn)
-    product = write_int8_matmul(nn, given, coarse, steps[0], rows, width, scheme)
+    product = write_packed_matmul(nn, given, *first[:2], rows, width, scheme)
     with nn.weights.branch() as exact:
-        last = write_int8_matmul(nn, given, finest, steps[2], rows, width, short)
-        more = write_int8_matmul(nn, given, fine, steps[1], rows, width, scheme)
-        total = write_sum_over_planes(nn, last + more + product, x, rows)
+        total = product
+        for each in finer:
+            total = write_packed_matmul(nn, given, *each[:2], rows, width, each[2]) + total
+        total = write_sum_over_planes(nn, nn.node("Reshape", total, by_row), rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:
-        single = write_unpadded_products(nn, product, x)
+        single = write_unpadded_products(nn, product, count)
         near.node("Identity", [single.name], ["near"])
         near.add_output("near", "float32", ["R", rows])
     model.choose(ALL, exact, near, "products")
-    for name, value, length in (
-        (SCORES, Symbol("products", nn), rows),
-        (HIDDEN, x, width),
-        (REST, nn.reshape(rest, -1, width), width),
-    ):
+    for name, value in (HIDDEN, x), (REST, nn.reshape(rest, -1, width)):
         model.node("Identity", [value.name], [name])
-        model.add_output(name, "float32", ["R", length])
+        model.add_output(name, "float32", ["R", width])
     return Symbol("products", nn)
-
-
-def _store(weights: WeightsLayout, module: Module, size: int) -> list[str]:
-    """Write bytes and steps, piece by piece, and what bounds the rows; return the first's names."""
-    rows, width = module.shape
-    groups = width // size
-    forms = {
-        "coarse": ("uint8", (rows, groups, size)),
-        "fine": ("uint8", (rows, groups, size)),
-        "finest": ("uint8", (rows, groups, size // 2)),
-        "steps": ("float32", (rows * groups,)),
-        "fine_steps": ("float32", (rows * groups,)),
-        "finest_steps": ("float32", (rows * groups,)),
-    }
-    starts = {name: weights.reserve(f"head.{name}", *form) for name, form in forms.items()}
-    bounds = [weights.place(name, "float32", (rows,)) for name in BOUNDS]
-    if isinstance(weights, WeightsFile):
-        _write_rows(weights, module, size, starts, bounds)
-    return [f"head.{name}" for name in forms]
-
-
-def _write_rows(
-    weights: WeightsFile,
-    module: Module,
-    size: int,
-    starts: Mapping[str, int],
-    bounds: Sequence[int],
-) -> None:
-    """Write the digits of all rows, and what bounds them, each to its place."""
-    rows, width = module.shape
-    reader = RowReader()
-
-    def write(start: int) -> None:
-        end = min(start + step, rows)
-        part = split_into_digits(reader.dense(module, start, end), size)
-        if not np.isfinite(part.norm).all():
-            raise ComposerError(
-                Problem("R512", f"{module.path}.weight has numbers that are NaN or infinite")
-            )
-        for name, at in starts.items():
-            piece: np.ndarray = getattr(part, name)
-            weights.put(at + start * (piece.nbytes // len(piece)), piece)
-        for at, found in zip(bounds, (part.error, part.norm, part.steps.max(-1)), strict=True):
-            weights.put(at + 4 * start, found.astype(np.float32))
-
-    step = max(AT_ONCE // width, 1)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(write, range(0, rows, step)):
-            pass
-    for file in reader.files.values():
-        file.require_unchanged()

@@ -8,8 +8,6 @@ are multiplied in one call, which reads the weights once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from composer.formats.quantization import Scheme
@@ -18,51 +16,80 @@ from .blocks import OnnxBlocks, Symbol
 from .proto import CONTRIB
 
 PLANES = 3
-INT8 = 4  # the accuracy_level
+FLOAT32, INT8 = 1, 4  # the accuracy_level
 
 
-def write_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
-    """Return the planes of rows in groups [M, G, size], one after another, as even rows [R, K]."""
-    rest, planes = groups, [groups]
-    for _ in range(PLANES - 1):
-        rest = write_rounding_rest(nn, rest, scheme)
-        planes.append(rest)
-    return write_even_rows(nn, planes, scheme.group_size, width)
-
-
-def write_even_rows(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: int) -> Symbol:
-    """Join rows in groups [M, G, size] to rows [R, K], with one of zeros where R would be odd.
+class RowCount:
+    """How many rows are multiplied, which only a run knows, and zeros that make them even.
 
     The kernels multiply two rows at a time, and sum one that is left over in another order. So what
     a row gives would depend on how many there are.
     """
-    rows = nn.node("Shape", parts[0], start=0, end=1)
-    odd = nn.node("Mod", rows * nn.ints(len(parts)), nn.ints(2))
-    zeros = nn.constant(np.zeros((1, width // size, size), np.float32))
-    one = nn.node("Slice", zeros, nn.ints(0), odd, nn.ints(0))
-    return nn.reshape(nn.node("Concat", *parts, one, axis=0), -1, width)
+
+    def __init__(self, nn: OnnxBlocks, rows: Symbol) -> None:
+        self.nn = nn
+        self.count = nn.node("Shape", rows, start=0, end=1)
+        self.odd = nn.node("Mod", self.count, nn.ints(2))
+        self.made: dict[tuple[int, ...], Symbol] = {}
+
+    def zero_row(self, width: int) -> Symbol:
+        """Return a row of zeros where there are odd rows, [0 or 1, K]."""
+        return self._zeros([self.odd], width)
+
+    def zero_planes(self, groups: int, size: int) -> Symbol:
+        """Return a plane of zeros for each row where there are odd ones, [M, 0 or 1, G, size]."""
+        return self._zeros([self.count, self.odd], groups, size)
+
+    def _zeros(self, counts: list[Symbol], *dims: int) -> Symbol:
+        if dims not in self.made:
+            shape = self.nn.node("Concat", *counts, self.nn.ints(*dims), axis=0)
+            self.made[dims] = self.nn.node("ConstantOfShape", shape)
+        return self.made[dims]
 
 
-def write_unpadded_products(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
-    """Return the products of all planes of x [M, ...], without the rows that made them even."""
-    rows = nn.node("Shape", x, start=0, end=1)
-    return nn.node("Slice", products, nn.ints(0), rows * nn.ints(planes), nn.ints(0))
-
-
-def write_sum_over_planes(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
-    """Add the products of planes of x, by a product with ones: ReduceSum takes much longer."""
-    ones = nn.constant(np.ones((1, PLANES), np.float32))
-    products = write_unpadded_products(nn, products, x, PLANES)
-    return nn.reshape(nn.matmul(ones, nn.reshape(products, PLANES, -1)), -1, rows)
-
-
-def write_int8_matmul(
-    nn: OnnxBlocks, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
+def write_planes(
+    nn: OnnxBlocks, groups: Symbol, rows: RowCount, scheme: Scheme, width: int
 ) -> Symbol:
-    """Multiply by packed rows [N, K], codes around their middle; x is rounded to int8."""
+    """Return the planes of rows in groups [M, 1, G, size], an even number in all, [M, P, K]."""
+    rest, planes = groups, [groups]
+    for _ in range(PLANES - 1):
+        rest = write_rounding_rest(nn, rest, scheme)
+        planes.append(rest)
+    planes.append(rows.zero_planes(width // scheme.group_size, scheme.group_size))
+    return nn.reshape(nn.node("Concat", *planes, axis=1), 0, -1, width)
+
+
+def write_sum_over_planes(nn: OnnxBlocks, products: Symbol, outputs: int) -> Symbol:
+    """Add the products of planes [M, P, N], by one with ones: ReduceSum takes much longer."""
+    products = nn.node("Slice", products, nn.ints(0), nn.ints(PLANES), nn.ints(1))
+    ones = nn.constant(np.ones((1, PLANES), np.float32))
+    return nn.reshape(nn.matmul(ones, products), -1, outputs)
+
+
+def write_even_rows(nn: OnnxBlocks, x: Symbol, rows: RowCount, width: int) -> Symbol:
+    """Return rows [M, K], with one of zeros where M is odd."""
+    return nn.node("Concat", x, rows.zero_row(width), axis=0)
+
+
+def write_unpadded_products(nn: OnnxBlocks, products: Symbol, rows: RowCount) -> Symbol:
+    """Return the products of rows without that of the one that made them even."""
+    return nn.node("Slice", products, nn.ints(0), rows.count, nn.ints(0))
+
+
+def write_packed_matmul(
+    nn: OnnxBlocks,
+    x: Symbol,
+    codes: Symbol,
+    scales: Symbol,
+    rows: int,
+    width: int,
+    scheme: Scheme,
+    accuracy: int = INT8,
+) -> Symbol:
+    """Multiply by packed rows [N, K], codes around their middle; by INT8 x is rounded to int8."""
     return nn.node(
         "MatMulNBits", x, codes, scales, domain=CONTRIB, K=width, N=rows, bits=scheme.bits,
-        block_size=scheme.group_size, accuracy_level=INT8,
+        block_size=scheme.group_size, accuracy_level=accuracy,
     )  # fmt: skip
 
 

@@ -14,8 +14,10 @@ from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader, row_ranges
 from .blocks import OnnxBlocks, Symbol
 from .int8_planes import (
+    FLOAT32,
+    RowCount,
     write_even_rows,
-    write_int8_matmul,
+    write_packed_matmul,
     write_planes,
     write_sum_over_planes,
     write_unpadded_products,
@@ -28,8 +30,8 @@ UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
 class MatmulMode(Enum):
     """What rows are multiplied by packed weights as.
 
-    PLANES is exact and fastest for few rows, FLOAT32 for many: weights are unpacked a piece at a
-    time. ROUNDED has 8 bits of each activation.
+    PLANES is exact and fastest for few rows, FLOAT32 for many: by a kernel for 4 bits, and 8 are
+    unpacked a piece at a time. ROUNDED has 8 bits of each activation.
     """
 
     PLANES = "planes"
@@ -53,6 +55,7 @@ class PackedMatmulBlocks(OnnxBlocks):
         self._made_groups: dict[tuple[str, int], Symbol] = {}
         self._made_sums: dict[tuple[str, int], Symbol] = {}
         self._made_planes: dict[tuple[str, Scheme], Symbol] = {}
+        self._row_counts: dict[str, RowCount] = {}
 
     def _dense(self, name: str) -> np.ndarray:
         """Return a whole weight as float32."""
@@ -115,6 +118,8 @@ class PackedMatmulBlocks(OnnxBlocks):
             rows = sum(end - start for _, start, end in group)
             found = (self.reader.dense(*cut) for cut in group)
             weight = self._added(f"{name}.weight{place}", "float32", (rows, width), found)
+            if self.weights.is_shared:  # what is no constant is not packed, and stays in its file
+                weight = self.reshape(weight, rows, width)
             made.append(self.node("Gemm", x, weight, *bias, transB=1))
         return self._joined(made)
 
@@ -128,29 +133,57 @@ class PackedMatmulBlocks(OnnxBlocks):
         """Multiply by packed rows: s (q - z), then the residual offset by sums of groups of x."""
         scheme, width = modules[0].scheme, modules[0].shape[1]
         assert scheme is not None
-        rows, groups = sum(module.shape[0] for module in modules), width // scheme.group_size
-
-        def add(part: str, dtype: str, shape: Sequence[int]) -> Symbol:
-            found = self._packed_rows(modules, part)
-            return self._added(f"{name}.{part}", dtype, shape, found)
-
-        codes = add("codes", "uint8", (rows, groups, scheme.group_size * scheme.bits // 8))
-        scales = add("scales", "float32", (rows * groups,))
-        stored = codes, scales, rows, width, scheme
-        if self.rows is MatmulMode.FLOAT32:
-            product = self._unpacked_product(x, *stored)
-        elif self.rows is MatmulMode.PLANES:
-            product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
-            product = write_sum_over_planes(self, product, x, rows)
+        rows = sum(module.shape[0] for module in modules)
+        stored = *self.packed_parts(name, modules), rows, width, scheme
+        if self.rows is MatmulMode.PLANES:
+            product = write_packed_matmul(self, self._planes(x, width, scheme), *stored)
+            product = write_sum_over_planes(self, product, rows)
+        elif self.rows is MatmulMode.ROUNDED:
+            even = write_even_rows(self, x, self.row_count(), width)
+            product = write_packed_matmul(self, even, *stored)
+            product = write_unpadded_products(self, product, self.row_count())
+        elif scheme.bits == 4:
+            product = write_packed_matmul(self, x, *stored, accuracy=FLOAT32)
         else:
-            even = write_even_rows(
-                self, [self._grouped(x, scheme.group_size)], scheme.group_size, width
-            )
-            product = write_unpadded_products(self, write_int8_matmul(self, even, *stored), x)
+            product = self._unpacked_product(x, *stored)
+        return self.with_offsets(product, x, name, modules)
+
+    def packed_parts(self, name: str, modules: Sequence[Module]) -> tuple[Symbol, Symbol]:
+        """Add the codes and the scales of modules of one scheme, one after another."""
+        scheme, rows = modules[0].scheme, sum(module.shape[0] for module in modules)
+        assert scheme is not None
+        groups, size = modules[0].shape[1] // scheme.group_size, scheme.group_size
+        shape = rows, groups, size * scheme.bits // 8
+        codes = self._packed_part(name, modules, "codes", "uint8", shape)
+        return codes, self._packed_part(name, modules, "scales", "float32", (rows * groups,))
+
+    def with_offsets(
+        self, product: Symbol, x: Symbol, name: str, modules: Sequence[Module]
+    ) -> Symbol:
+        """Add to products by codes what the middle code stands for, where it is not 0."""
+        scheme, rows = modules[0].scheme, sum(module.shape[0] for module in modules)
+        assert scheme is not None
         if scheme.mode == SYMMETRIC:
             return product
-        offset = add("residual_offset", "float32", (rows, groups))
+        shape = rows, modules[0].shape[1] // scheme.group_size
+        offset = self._packed_part(name, modules, "residual_offset", "float32", shape)
         return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
+
+    def _packed_part(
+        self, name: str, modules: Sequence[Module], part: str, dtype: str, shape: Sequence[int]
+    ) -> Symbol:
+        return self._added(f"{name}.{part}", dtype, shape, self._packed_rows(modules, part))
+
+    def rows_source(self) -> str:
+        """Return the input of the graph that has as many rows as are multiplied."""
+        raise NotImplementedError
+
+    def row_count(self) -> RowCount:
+        """Return how many rows are multiplied."""
+        source = self.rows_source()
+        if source not in self._row_counts:
+            self._row_counts[source] = RowCount(self, Symbol(source, self))
+        return self._row_counts[source]
 
     def _packed_rows(self, modules: Sequence[Module], part: str) -> Iterator[np.ndarray]:
         for module in modules:
@@ -190,22 +223,24 @@ class PackedMatmulBlocks(OnnxBlocks):
         )
 
     def _grouped(self, x: Symbol, size: int) -> Symbol:
-        """Return rows in groups [M, G, size], once for all that multiply them."""
+        """Return rows in groups [M, 1, G, size], once for all that multiply them."""
         if (x.name, size) not in self._made_groups:
-            self._made_groups[x.name, size] = self.node("Reshape", x, self.ints(0, -1, size))
+            self._made_groups[x.name, size] = self.reshape(x, 0, 1, -1, size)
         return self._made_groups[x.name, size]
 
     def _sums(self, x: Symbol, size: int) -> Symbol:
         """Sum each group of a row."""
         if (x.name, size) not in self._made_sums:
             groups = self._grouped(x, size)
-            self._made_sums[x.name, size] = self.node("ReduceSum", groups, self.ints(2), keepdims=0)
+            axes = self.ints(1, 3)
+            self._made_sums[x.name, size] = self.node("ReduceSum", groups, axes, keepdims=0)
         return self._made_sums[x.name, size]
 
     def _planes(self, x: Symbol, width: int, scheme: Scheme) -> Symbol:
         if (x.name, scheme) not in self._made_planes:
             groups = self._grouped(x, scheme.group_size)
-            self._made_planes[x.name, scheme] = write_planes(self, groups, scheme, width)
+            made = write_planes(self, groups, self.row_count(), scheme, width)
+            self._made_planes[x.name, scheme] = made
         return self._made_planes[x.name, scheme]
 
     def _added(

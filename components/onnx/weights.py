@@ -38,6 +38,11 @@ class WeightsLayout:
         self.models.append(self.model)
         return self.model
 
+    @property
+    def is_shared(self) -> bool:
+        """Return whether an earlier model has the same weights."""
+        return len(self.models) > 1
+
     @contextmanager
     def branch(self) -> Iterator[Model]:
         """Add what follows to a model that a node of the present one chooses."""

@@ -19,10 +19,10 @@ from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
 from .greedy import CoarseScores, ExactGreedyHead
 from .prepared import open_decoder
-from .unpacking import rows_to_unpack_for
 
 CHUNK = 512
 AT_ONCE = 64  # rows that all have logits
+MANY = 8  # rows of a prompt that are read faster than in planes, see docs/decisions/019-planes.md
 SLOTS = 16  # sequences that are read together
 EMBEDS = "embeds"
 Rows = Mapping[str, np.ndarray]
@@ -50,7 +50,7 @@ class OnnxDecoder:
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
-        self.many = rows_to_unpack_for(found)
+        self.many = MANY
         angles = [RotaryTables(rotary) for rotary in graphs.rotaries]
         self.layout = CacheLayout(self.sessions, graphs.caches, angles)
         self.row_nbytes = self.layout.row_nbytes

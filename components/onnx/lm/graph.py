@@ -9,7 +9,8 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
-from ..head import HIDDEN, CoarseHeadBounds, HeadForm
+from ..head import HIDDEN, HeadForm
+from ..head_bounds import CoarseHeadBounds
 from ..lora import OnnxAdapters
 from ..matmuls import MatmulMode
 from ..weights import WeightsLayout
@@ -22,7 +23,7 @@ class DecoderGraphs:
     The first graph gives chosen rows as the head takes them, and logits where there is a head.
     Where packed weights are multiplied exactly, a second one reads many rows at a time and gives
     none. Once they are built, `rotaries` are those of their inputs, `caches` the layers that
-    remember, and `head_rows`, once it is read, what bounds a head in digits.
+    remember, and `head_rows`, once it is read, what bounds coarse products of the head.
     """
 
     def __init__(self, found: ParsedDecoder, adapters: OnnxAdapters) -> None:
@@ -30,7 +31,7 @@ class DecoderGraphs:
         self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
-        self.digit_group_size: int | None = None
+        self.coarse_group_size: int | None = None
         self.head_rows: CoarseHeadBounds | None = None
 
     def build(self, weights: WeightsLayout) -> None:
@@ -45,14 +46,14 @@ class DecoderGraphs:
         elif found.packed and exact:
             rows = MatmulMode.PLANES
         adapted = found.head.path in self.adapters.modules
-        head = HeadForm.DIGITS if exact and not adapted else HeadForm.AS_STORED
+        head = HeadForm.COARSE_FIRST if exact and not adapted else HeadForm.AS_STORED
         if not found.headed:
             head = HeadForm.LEFT_OUT
         blocks, logits = self._write(weights, rows, head)
         if found.headed:
             weights.model.node("Identity", [logits.name], ["logits"])
             weights.model.add_output("logits", "float32", ["R", table.rows])
-        if blocks.hidden and not blocks.digit_group_size:
+        if blocks.hidden and not blocks.coarse_group_size:
             weights.model.node("Identity", [blocks.hidden.name], [HIDDEN])
             weights.model.add_output(HIDDEN, "float32", ["R", table.width])
         if rows is MatmulMode.PLANES:
@@ -61,9 +62,9 @@ class DecoderGraphs:
 
     def read_back(self, weights: WeightsLayout, folder: Path) -> None:
         """Read from the data file what is wanted of it beside the graphs."""
-        if self.digit_group_size:
+        if self.coarse_group_size:
             self.head_rows = CoarseHeadBounds.read(
-                weights, folder, self.found.head, self.digit_group_size
+                weights, folder, self.found.head, self.coarse_group_size
             )
 
     def _write(
@@ -79,7 +80,7 @@ class DecoderGraphs:
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches
-        self.digit_group_size = blocks.digit_group_size or self.digit_group_size
+        self.coarse_group_size = blocks.coarse_group_size or self.coarse_group_size
         for file in blocks.reader.files.values():
             file.require_unchanged()
         return blocks, logits

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...checkpoints.modules import Module
 from ...checkpoints.row_reader import RowReader, row_ranges
-from ..head import CoarseHeadBounds
+from ..head_bounds import CoarseHeadBounds
 
 
 @dataclass
@@ -37,7 +37,8 @@ class ExactGreedyHead:
     def __init__(self, module: Module, rows: CoarseHeadBounds) -> None:
         self.module = module
         self.rows = rows
-        self.largest = [float(each.max()) for each in (rows.error, rows.norm, rows.step)]
+        bounds = rows.error, rows.norm, rows.step, rows.offset
+        self.largest = [float(each.max()) for each in bounds]
         self.reader = RowReader()
         self.reader.dense(module, 0, 1)
 
@@ -63,21 +64,25 @@ class ExactGreedyHead:
 
     def bounds(self, hidden: np.ndarray, rest: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return how far the coarse products of rows [N] can be from the exact ones, float64."""
-        parts = (each[rows] for each in (self.rows.error, self.rows.norm, self.rows.step))
+        every = self.rows
+        parts = (each[rows] for each in (every.error, every.norm, every.step, every.offset))
         found: np.ndarray = self._bound(hidden, rest, *parts)
         return found
 
-    def _bound(self, hidden: np.ndarray, rest: np.ndarray, error: Any, norm: Any, step: Any) -> Any:
+    def _bound(
+        self, hidden: np.ndarray, rest: np.ndarray, error: Any, norm: Any, step: Any, offset: Any
+    ) -> Any:
         """Bound what the bytes and the plane that were left out add, by Cauchy and Schwarz.
 
         And the rounding of float32: each group has one sum of terms of at most 255 steps, and is
-        scaled and added.
+        scaled and added; so is the sum of its numbers, by its offset.
         """
         wide = hidden.astype(np.float64)
         left_out = error * np.linalg.norm(wide)
         left_out += norm * np.linalg.norm(rest.astype(np.float64))
-        rounded = 255 * (self.rows.groups + 8) * 2.0**-23 * np.abs(wide).sum()
-        return left_out * (1 + 1e-6) + step * rounded
+        rounded = (self.rows.groups + 8) * 255 * step
+        rounded += (self.rows.groups + self.rows.size + 8) * offset
+        return left_out * (1 + 1e-6) + rounded * 2.0**-23 * np.abs(wide).sum()
 
     def products(self, rows: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         """Multiply stored rows by one in float64."""

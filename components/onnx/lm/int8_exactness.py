@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..int8_planes import write_int8_matmul, write_planes, write_sum_over_planes
+from ..int8_planes import RowCount, write_packed_matmul, write_planes, write_sum_over_planes
 from ..weights import WeightsLayout
 from .session import open_sessions
 
@@ -42,12 +42,12 @@ def int8_plane_error(bits: int) -> float:
         weights.model.add_input("x", "float32", ["M", width])
         weights.model.add_output("y", "float32", ["M", OUTPUTS])
         rows = Symbol("x", nn)
-        groups = nn.reshape(rows, -1, GROUPS, SIZE)
+        groups = nn.reshape(rows, 0, 1, GROUPS, SIZE)
         scheme = Scheme(bits, SIZE, "affine")
-        planes = write_planes(nn, groups, scheme, width)
+        planes = write_planes(nn, groups, RowCount(nn, rows), scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
-        products = write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
-        made = write_sum_over_planes(nn, products, rows, OUTPUTS)
+        products = write_packed_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
+        made = write_sum_over_planes(nn, products, OUTPUTS)
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

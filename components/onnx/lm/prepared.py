@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from composer.core.prepared_files import prepared_files
 
 from ..library import onnxruntime
-from ..weights import WeightsFile, WeightsLayout, graph_path, kept_weights, private_weights
+from ..weights import WeightsFile, WeightsLayout, kept_weights, private_weights
 from .graph import DecoderGraphs
-from .session import DecoderSession, open_for_many_rows, open_models, open_prepared, require_kernels
+from .session import DecoderSession, open_models, open_prepared, require_kernels
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
 
 SMALLEST = 50_000_000  # bytes from which on packing takes longer than it takes to look
-GRAPH = "prepared.onnx"
 
 
 def open_decoder(
@@ -38,13 +37,11 @@ def open_decoder(
     key = store.key([_kernels().encode(), *models])
     if folder := store.find(key):
         graphs.read_back(layout, folder)
-        first = open_prepared(where, folder / GRAPH, placement)
-        others = [graph_path(folder, number) for number in range(1, len(models))]
-        return [first, *open_for_many_rows(where, others, placement)]
-    if not store.has_room(2 * nbytes):
+        return open_prepared(where, folder, len(models), placement)
+    if not store.has_room((1 + len(models)) * nbytes):
         return _open_once(where, nbytes, graphs, placement)
     with store.make(key) as made, kept_weights(made, nbytes) as weights:
-        return _write_and_open(where, weights, graphs, placement, made / GRAPH)
+        return _write_and_open(where, weights, graphs, placement, made)
 
 
 def _open_once(

@@ -69,30 +69,17 @@ def open_models(
 ) -> list[DecoderSession]:
     """Open models over one data file.
 
-    The weights of the first are packed for its kernels, and with `prepared` written there as well,
-    with the graph that they are for. The others, for many rows, leave theirs in the file, which is
-    mapped.
+    Weights are packed for their kernels, and with the folder `prepared` written there as well, with
+    the graphs that they are for. Those of models after the first, for many rows, that no kernel
+    packs are left in the file, which is mapped.
     """
-    threads, first = placement.get("threads"), paths[0]
-    options = session_options(threads)
-    if prepared:
-        save_prepared(options, prepared)
-    disabled = _keep_packed(options) if keep_packed else ()
-    return [
-        DecoderSession(where, first, options, disabled),
-        *open_for_many_rows(where, paths[1:], placement),
-    ]
-
-
-def open_for_many_rows(
-    where: str, paths: Sequence[Path], placement: Placement
-) -> list[DecoderSession]:
-    """Open models whose weights stay in their file."""
     opened = []
-    for path in paths:
+    for number, path in enumerate(paths):
         options = session_options(placement.get("threads"))
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        opened.append(DecoderSession(where, path, options, _keep_packed(options)))
+        if prepared:
+            save_prepared(options, prepared_path(prepared, number))
+        disabled = _keep_packed(options) if keep_packed or number else ()
+        opened.append(DecoderSession(where, path, options, disabled))
     return opened
 
 
@@ -102,11 +89,21 @@ def _keep_packed(options: Any) -> list[str]:
     return ["ConstantFolding"]
 
 
-def open_prepared(where: str, path: Path, placement: Placement) -> DecoderSession:
-    """Open a model that was saved as it is prepared: its weights are mapped."""
-    options = session_options(placement.get("threads"))
-    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-    return DecoderSession(where, path, options)
+def prepared_path(folder: Path, number: int) -> Path:
+    """Return where one of the models over a data file is saved as it is prepared."""
+    return folder / f"prepared{number}.onnx"
+
+
+def open_prepared(
+    where: str, folder: Path, count: int, placement: Placement
+) -> list[DecoderSession]:
+    """Open models that were saved as they are prepared: their weights are mapped."""
+    opened = []
+    for number in range(count):
+        options = session_options(placement.get("threads"))
+        options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+        opened.append(DecoderSession(where, prepared_path(folder, number), options))
+    return opened
 
 
 class DecoderSession:

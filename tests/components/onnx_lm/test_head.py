@@ -1,4 +1,4 @@
-"""A head in digits: greedy ids are those of the exact products, and all logits are there."""
+"""A head of which coarse products are read first: greedy ids are those of the exact ones."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from composer.components.models import decoder, llama
 from composer.components.onnx.lm.greedy import ExactGreedyHead
 from composer.core.errors import ComposerError
 from composer.generation.decoder import DecoderInput
-from tests.components.mlx_lm.models import IDS, greedy, save, torch_model
+from tests.components.mlx_lm.models import IDS, SCHEMES, greedy, quantized, save, torch_model
 from tests.components.onnx_lm.loading import load, logits_of_torch
 from tests.components.onnx_lm.loading import separate_store as distance
 from tests.streams import outputs
@@ -47,6 +47,34 @@ def near_ties(request, home):
     return load(save(model, home / f"ties-{request.param}", dtype)), model
 
 
+@pytest.fixture(scope="module", params=["uniform 4", "uniform 8"])
+def packed_ties(request, home):
+    """Have a packed table whose rows differ by a step up and one down from one of eight.
+
+    Between two numbers of a row that are nearly equal its plane does not tell.
+    """
+    rng, model, scheme = np.random.default_rng(6), torch_model(), SCHEMES[request.param]
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        rows = table[:8].clone() * 4
+        step = (rows.max() - rows.min()) / (2 ** scheme[1] - 1)
+        for row in range(len(table)):
+            table[row] = rows[row % 8]
+            up, down = rng.choice(table.shape[1], 2, replace=False).tolist()
+            table[row, up] += step
+            table[row, down] -= step
+    folder = quantized(model, home / f"ties-{request.param}", *scheme)
+    return load(folder)
+
+
+@pytest.fixture(scope="module", params=["floats", "uniform 4", "uniform 8"])
+def coarse(request, home, half):
+    """Have a head in digits, and packed ones."""
+    if request.param == "floats":
+        return half[0]
+    return load(quantized(torch_model(), home / request.param, *SCHEMES[request.param]))
+
+
 @pytest.fixture(scope="module")
 def half(home):
     model = rounded_model(torch.bfloat16)
@@ -76,6 +104,20 @@ def test_greedy_ids_are_those_of_the_exact_head_among_near_ties(near_ties, monke
     assert coarse != wanted, "these are no near-ties"
 
 
+def test_a_packed_head_has_the_ids_of_its_exact_products_too(packed_ties, monkeypatch):
+    lm = packed_ties
+    states, wanted = [], []
+    for end in range(1, 40):
+        ids = np.random.default_rng(end).integers(3, 190, end)
+        states.append(lm.decoder.prefill(DecoderInput({"embeds": lm.embed(ids)})))
+        wanted.append(int(exact(lm, states[-1].logits).argmax()))
+    assert lm.decoder.greedy(states) == wanted
+    assert [int(each.logits.products.argmax()) for each in states] != wanted, "no near-ties"
+    zero = lambda self, hidden, rest, rows: np.zeros(len(rows))  # noqa: E731
+    monkeypatch.setattr(ExactGreedyHead, "bounds", zero)
+    assert lm.decoder.greedy(states) != wanted
+
+
 def test_equal_rows_give_the_first_of_them(home):
     def change(table):
         table[:] = table[100]
@@ -86,8 +128,8 @@ def test_equal_rows_give_the_first_of_them(home):
     assert greedy(lm, lm.embed(IDS), 3) == [0, 0, 0]
 
 
-def test_rows_one_by_one_and_all_at_once_have_the_same_products(half):
-    lm, _ = half
+def test_rows_one_by_one_and_all_at_once_have_the_same_products(coarse):
+    lm = coarse
     scores = scores_of(lm)
     few, every = np.array([3, 100, 191]), np.arange(192)
     wanted = exact(lm, scores)
@@ -97,8 +139,8 @@ def test_rows_one_by_one_and_all_at_once_have_the_same_products(half):
 
 
 @pytest.mark.parametrize("kind", ["as it is", "one sign", "one number", "large", "small"])
-def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
-    lm, _ = half
+def test_no_coarse_product_is_further_off_than_its_bound(coarse, kind):
+    lm = coarse
     changes = {
         "as it is": lambda x: x,
         "one sign": np.abs,
@@ -150,6 +192,23 @@ def test_all_logits_are_as_near_as_float32_and_follow_coarse_ones(half):
     assert lm.decoder.greedy([state]) == [int(theirs[10].argmax())]
 
 
+@pytest.mark.parametrize("name", ["uniform 4", "uniform 8"])
+def test_all_logits_of_a_packed_head_follow_coarse_ones(home, name):
+    folder = quantized(torch_model(), home / f"all {name}", *SCHEMES[name])
+    lm, embeds = load(folder), None
+    embeds = lm.embed(IDS)
+    wanted = lm.logits(embeds)
+    table = lm.embed(np.arange(lm.decoder.vocabulary)).astype(np.float64)
+    hidden = lm.hidden(embeds).astype(np.float64)
+    assert distance(wanted, (hidden @ table.T).astype(np.float32)) < 2e-6
+    state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:9])}))
+    assert distance(state.logits.logits, wanted[8]) > 1e-4
+    assert distance(lm.decoder.logits(state), wanted[8]) < 2e-6
+    lm.decoder.step([state], [int(IDS[9])])
+    assert state.logits.whole
+    assert distance(lm.decoder.logits(state), wanted[9]) < 2e-6
+
+
 def test_sampling_and_log_probabilities_read_all_logits(half):
     lm, model = half
     embeds = lm.embed(IDS)
@@ -195,5 +254,8 @@ def test_a_head_of_such_numbers_is_refused(home):
         load(save(model, home / "inf", torch.bfloat16))
 
 
-def test_a_head_of_float32_or_packed_is_multiplied_as_it_is(qwen3):
+def test_a_head_of_float32_or_with_rounded_rows_is_multiplied_as_it_is(qwen3, home):
     assert qwen3[1].decoder.winner is None
+    folder = quantized(torch_model(), home / "rounded", *SCHEMES["uniform 8"])
+    assert load(folder, activations="int8").decoder.winner is None
+    assert load(folder).decoder.winner
