@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,8 @@ def open_models(
         if prepared:
             save_prepared(options, prepared_path(prepared, number))
         disabled = _keep_packed(options) if keep_packed or number else ()
-        opened.append(DecoderSession(where, path, options, disabled))
+        with release_memory_after_load():
+            opened.append(DecoderSession(where, path, options, disabled))
     return opened
 
 
@@ -97,13 +99,18 @@ def prepared_path(folder: Path, number: int) -> Path:
 def open_prepared(
     where: str, folder: Path, count: int, placement: Placement
 ) -> list[DecoderSession]:
-    """Open models that were saved as they are prepared: their weights are mapped."""
-    opened = []
-    for number in range(count):
+    """Open models that were saved as they are prepared, at once: their weights are mapped.
+
+    ONNX Runtime packs each weight once more, to tell that it is the same, on one thread.
+    """
+
+    def opened(number: int) -> DecoderSession:
         options = session_options(placement.get("threads"))
         options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-        opened.append(DecoderSession(where, prepared_path(folder, number), options))
-    return opened
+        return DecoderSession(where, prepared_path(folder, number), options)
+
+    with release_memory_after_load(), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(opened, range(count)))
 
 
 class DecoderSession:
@@ -121,10 +128,9 @@ class DecoderSession:
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
-            with release_memory_after_load():
-                self._session = open_session(
-                    path, options, [CPU], disabled_optimizers=list(disabled_optimizers)
-                )
+            self._session = open_session(
+                path, options, [CPU], disabled_optimizers=list(disabled_optimizers)
+            )
         except Exception as error:
             _raise_problem(
                 where, "R532", f"ONNX Runtime cannot load its graph: {short_error_text(error)}"
