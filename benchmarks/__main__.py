@@ -7,8 +7,8 @@ from importlib import import_module
 
 QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode", "batch")
 SLOW = (
-    "corpus", "hub", "real-size", "releases", "speech-encoder", "gemma4", "gemma4-decode",
-    "serve-load", "hostile", "peers", "packed", "precision",
+    "corpus", "hub", "real-size", "releases", "elderwise", "speech-encoder", "gemma4",
+    "gemma4-decode", "serve-load", "hostile", "peers", "packed", "packed-batch", "precision",
 )  # fmt: skip
 ALL = (*QUICK, *SLOW)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.onnx_decode import LITTLE, QWEN3, write
+from benchmarks.timing import quartiles
 
 BATCHES = (1, 2, 4, 8)
 
@@ -76,7 +77,7 @@ def compare(manifest: Path, options: argparse.Namespace) -> None:
     print("each batch gave the ids of the others")
     for count in BATCHES:
         gain, spent = (
-            sorted(count * one / all for one, all in zip(each[1], each[count], strict=True))
+            [count * one / all for one, all in zip(each[1], each[count], strict=True)]
             for each in (wall, busy)
         )
         print(
@@ -91,9 +92,3 @@ def step(decoder: Any, states: list[Any]) -> list[int]:
     tokens: list[int] = decoder.greedy(states)
     decoder.step(states, tokens)
     return tokens
-
-
-def quartiles(ratios: list[float]) -> str:
-    """Format the median of sorted ratios and their quartiles."""
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-    return f"{median(ratios):.2f} ({low:.2f} to {high:.2f})"

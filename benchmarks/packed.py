@@ -60,14 +60,9 @@ def main(arguments: list[str]) -> None:
 
 def compare_form(name: str, model: Model, form: str, options: argparse.Namespace) -> None:
     """Write the file, and compare each peer with composer as it is, and llama.cpp with int8."""
-    file = model.checkpoint.with_suffix(".gguf")
-    file.unlink(missing_ok=True)
-    write = [sys.executable, "-m", "benchmarks.peers.gguf", model.checkpoint, file, form]
-    has_weights = (model.checkpoint / "model.safetensors").exists()
-    subprocess.run(write + ["--random"] * (not has_weights), check=True, cwd=ROOT)
-    size = file.stat().st_size
+    size = write_form(model, form)
     print(f"-- {name}, {form}, {size / 1e9:.2f} GB: {model.shape}", flush=True)
-    for peer, variant, precision in comparisons(form, has_weights):
+    for peer, variant, precision in comparisons(form, has_weights(model)):
         if options.peers is None or peer in options.peers:
             print(f"   {OURS}, {VARIANTS[variant]}, and {peer}, {precision}", flush=True)
             try:
@@ -76,11 +71,25 @@ def compare_form(name: str, model: Model, form: str, options: argparse.Namespace
                 print(f"   {peer}: {why}", flush=True)
 
 
-def comparisons(form: str, has_weights: bool) -> Iterator[tuple[str, str, str]]:
+def write_form(model: Model, form: str) -> int:
+    """Write the GGUF file that both read, and return its bytes."""
+    file = model.checkpoint.with_suffix(".gguf")
+    file.unlink(missing_ok=True)
+    write = [sys.executable, "-m", "benchmarks.peers.gguf", model.checkpoint, file, form]
+    subprocess.run(write + ["--random"] * (not has_weights(model)), check=True, cwd=ROOT)
+    return file.stat().st_size
+
+
+def has_weights(model: Model) -> bool:
+    """Return whether the float32 weights are on disk."""
+    return (model.checkpoint / "model.safetensors").exists()
+
+
+def comparisons(form: str, in_floats: bool) -> Iterator[tuple[str, str, str]]:
     """Yield each peer, composer's variant that it is compared with, and the peer's precision."""
     for variant in VARIANTS:
         yield SAME_FILE, variant, form
-    if form == "q4_0" and has_weights:
+    if form == "q4_0" and in_floats:
         for peer, precision in OTHERS.items():
             yield peer, "packed", precision
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 
 Seconds = Mapping[str, list[float]]
@@ -35,8 +35,14 @@ def table(spent: Seconds, base: str) -> str:
     width = max(map(len, spent))
     lines = []
     for name, times in spent.items():
-        ratios = sorted(one / other for one, other in zip(times, spent[base], strict=True))
-        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        spread = "" if name == base else f"  {median(ratios):6.3f} x ({low:.3f} to {high:.3f})"
+        ratios = (one / other for one, other in zip(times, spent[base], strict=True))
+        spread = "" if name == base else f"  {quartiles(ratios, 3)}"
         lines.append(f"{name:{width}}  {1e3 * median(times):9.2f} ms{spread}")
     return "\n".join(lines)
+
+
+def quartiles(ratios: Iterable[float], digits: int = 2) -> str:
+    """Format the median of ratios and their quartiles."""
+    ordered = sorted(ratios)
+    low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+    return f"{median(ordered):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

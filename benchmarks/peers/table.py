@@ -129,12 +129,11 @@ def start_peer(name: str) -> Peer:
     return Peer(name, python)
 
 
-def answer(
-    peer: Peer, model: Model, request: Mapping[str, Any], **settings: str | None
-) -> list[int]:
+def answer(peer: Peer, model: Model, request: Mapping[str, Any], **settings: Any) -> list[int]:
     """Load the model, or a variant of composer's bundle, and return the first answer.
 
-    `precision` is what a peer packs float32 weights to, or computes in.
+    `precision` is what a peer packs float32 weights to, or computes in, `sequences` how many texts
+    it has room for.
     """
     folder = model.bundle if peer.name == OURS else model.checkpoint
     folder = model.original if peer.name == "mlx-audio" else folder

@@ -17,13 +17,23 @@ def load(folder: str, task: str, variant: str | None = None, **_: Any) -> Callab
     bundle = composer.load(folder, task=task, variant=variant)
     clips: dict[str, Any] = {}
 
-    def run(tokens: int, ids: list[int] | None = None, clip: str | None = None) -> list[int]:
+    def run(
+        tokens: int,
+        ids: list[int] | None = None,
+        clip: str | None = None,
+        prompts: list[list[int]] | None = None,
+    ) -> list[int]:
+        options = {"answer": {"max_tokens": tokens}}
+        if prompts:
+            texts = [{"ids": np.array(each)} for each in prompts]
+            results = bundle.map(texts, in_flight=len(texts), task=task, options=options)
+            return [token for each in results for token in each.outputs["ids"].tolist()]
         given: dict[str, Any] = {"ids": np.array(ids)}
         if clip:
             if clip not in clips:
                 clips[clip] = np.load(clip)
             given = {"audio": (clips[clip], 16_000)}
-        result = bundle.run(task=task, options={"answer": {"max_tokens": tokens}}, **given)
+        result = bundle.run(task=task, options=options, **given)
         found: list[int] = result.outputs["ids"].tolist()
         return found
 

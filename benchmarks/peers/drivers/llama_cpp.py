@@ -7,14 +7,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.drivers.protocol import serve, until
 
 
-def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable[..., list[int]]:
+def load(
+    folder: str, ends: list[int], length: int = 1024, sequences: int = 1, **_: Any
+) -> Callable[..., list[int]]:
     """Load the GGUF file beside the checkpoint, and write it first if it is missing.
+
+    The server has room for so many sequences of a length, which it continues together.
 
     Keys and values are stored in float32, without flash attention, as in all drivers.
     """
@@ -29,8 +35,8 @@ def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable
             raise RuntimeError(f"no GGUF file: {done.stderr.strip().splitlines()[-1]}")
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.n_ctx = length
-    params.n_parallel = 1
+    params.n_ctx = length * sequences
+    params.n_parallel = sequences
     params.fit_params = False
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -39,7 +45,13 @@ def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable
     server = xllamacpp.Server(params)
     request = {"temperature": 0.0, "top_k": 1, "cache_prompt": False}
 
-    def run(tokens: int, ids: list[int]) -> list[int]:
+    def run(
+        tokens: int, ids: list[int] | None = None, prompts: list[list[int]] | None = None
+    ) -> list[int]:
+        if prompts:
+            with ThreadPoolExecutor(len(prompts)) as pool:
+                found = [*pool.map(partial(run, tokens), prompts)]
+            return [token for each in found for token in each]
         answer = server.handle_completions({"prompt": ids, "n_predict": tokens, **request})
         if "choices" not in answer:
             raise RuntimeError(f"it answered {answer}")
