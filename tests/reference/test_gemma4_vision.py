@@ -18,7 +18,8 @@ from tests.reference.gemma4_vision import BUDGET, PATCH, TOKENS, Gemma4Vision
 from tests.reference.qwen3_asr import make_clip
 
 FEW = {"answer": {"max_tokens": TOKENS}}
-SHAPES = ((60, 80), (20, 200), (300, 40), (1, 1))
+LONG = [pytest.param(each, marks=pytest.mark.slow) for each in ((20, 200), (300, 40))]
+SHAPES = ((60, 80), (1, 1), *LONG)
 BACKENDS = ("onnx", "mlx")
 QUESTION = "What is there?"
 NAMES = {"e2b": "e2b", "e4b": "e4b", "26b": "26b-a4b", "31b": "31b"}
