@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import gemma4, gemma4_decode, speech_encoder
-from benchmarks.real_size import COMPOSER, print_parts, print_run, run_measured, write_noise
+from benchmarks.real_size import (
+    COMPOSER,
+    print_parts,
+    print_run,
+    print_speed,
+    run_measured,
+    write_noise,
+)
 from benchmarks.weights import write_tokenizer
 
 WIDTHS = 3584, 3072, 2560  # of the adaptor, inside the projector, and of the decoder
@@ -84,7 +91,7 @@ def main(arguments: list[str]) -> None:
         data = json.loads(made.splitlines()[-1])
         print(line)
         print_parts(data)
-        print(f"  real-time factor {data['run'] / options.seconds:.2f}", flush=True)
+        print_speed(data, options.seconds)
 
 
 def write(folder: str) -> None:

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from benchmarks.real_size import COMPOSER, print_parts, print_run, run_measured
+from benchmarks.real_size import COMPOSER, print_parts, print_run, print_speed, run_measured
 
 BLOCK = 1 << 22  # numbers that are drawn, and then repeated
 TASKS = {"qwen3-asr-1.7b": ("default",), "gemma-4-e2b": ("transcribe", "see")}
@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
             data = json.loads(report_data.splitlines()[-1])
             print(line)
             print_parts(data)
+            print_speed(data, options.seconds)
             print(f"  {data['peak_load'] / 1e9:.2f} GB after loading", flush=True)
 
 
