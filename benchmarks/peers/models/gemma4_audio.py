@@ -46,6 +46,8 @@ components:
     config:
       slot: <|audio|>
       template: "<bos><|turn>user\nWrite it down.<|audio>{speech}<audio|><turn|>\n<|turn>model\n"
+variants:
+  cpu: {components: {speech: {use: gemma4_audio}, decoder: {use: gemma4}}}
 tasks:
   transcribe:
     inputs: {audio: audio}
