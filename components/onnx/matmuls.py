@@ -145,7 +145,7 @@ class PackedMatmulBlocks(OnnxBlocks):
         elif scheme.bits == 4:
             product = write_packed_matmul(self, x, *stored, accuracy=FLOAT32)
         else:
-            product = self._unpacked_product(x, *stored)
+            product = self._unpacked_product(x, *stored[:-1], scheme.group_size)
         return self.with_offsets(product, x, name, modules)
 
     def packed_parts(self, name: str, modules: Sequence[Module]) -> tuple[Symbol, Symbol]:
@@ -191,10 +191,9 @@ class PackedMatmulBlocks(OnnxBlocks):
                 yield self.reader.packed(module, part, *piece)
 
     def _unpacked_product(
-        self, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
+        self, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, size: int
     ) -> Symbol:
-        """Multiply by rows that are float32 for the moment, each group by its own scale."""
-        size, bits = scheme.group_size, scheme.bits
+        """Multiply by rows of 8 bits that are float32 for the moment, each group by its scale."""
         groups = width // size
         step = max(UNPACKED // (4 * width), 1)
         made = []
@@ -202,9 +201,9 @@ class PackedMatmulBlocks(OnnxBlocks):
             count = min(step, rows - start) * groups
             at = start * groups
             parts = [
-                self._view(codes, f"uint{bits}", (count, size), at * size * bits // 8),
+                self._view(codes, "uint8", (count, size), at * size),
                 self._view(scales, "float32", (count,), at * 4),
-                self._middles(bits, count),
+                self._middles(count),
             ]
             weight = self.reshape(self.node("DequantizeLinear", *parts, axis=0), -1, width)
             made.append(self.node("Gemm", x, weight, transB=1))
@@ -214,13 +213,10 @@ class PackedMatmulBlocks(OnnxBlocks):
         name = f"{whole.name}@{offset}"
         return Symbol(self.weights.view(name, dtype, shape, whole.name, offset), self)
 
-    def _middles(self, bits: int, count: int) -> Symbol:
-        """Return the middle code, so many times."""
-        middle = np.uint8(0x80 if bits == 8 else 0x88)
-        stored = np.full(count * bits // 8, middle)
-        return self._added(
-            f"{count} middles of {bits} bits", f"uint{bits}", (count,), iter([stored])
-        )
+    def _middles(self, count: int) -> Symbol:
+        """Return the middle code of 8 bits, so many times."""
+        stored = np.full(count, 0x80, np.uint8)
+        return self._added(f"{count} middles", "uint8", (count,), iter([stored]))
 
     def _grouped(self, x: Symbol, size: int) -> Symbol:
         """Return rows in groups [M, 1, G, size], once for all that multiply them."""

@@ -11,7 +11,7 @@ import numpy as np
 
 IR, OPSET = 10, 21
 CONTRIB = "com.microsoft"
-TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "uint4": 21}
+TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
 _FLOAT, _INT, _GRAPH, _INTS = 1, 2, 5, 7  # of AttributeProto.AttributeType
 _EXTERNAL = 1  # of TensorProto.DataLocation

@@ -16,7 +16,6 @@ from composer.core.errors import ComposerError, Problem
 from .proto import Model
 
 DATA, GRAPH = "weights.bin", "decoder"
-STORED = {"uint4": "uint8"}  # two in a byte
 ALIGNED = 4096
 
 
@@ -98,7 +97,7 @@ class WeightsFile(WeightsLayout):
     def _write(self, start: int, end: int, dtype: str, pieces: Iterable[np.ndarray]) -> None:
         self._file.seek(start)
         for piece in pieces:
-            self._file.write(np.ascontiguousarray(piece, STORED.get(dtype, dtype)).data)
+            self._file.write(np.ascontiguousarray(piece, dtype).data)
         assert self._file.tell() == end, f"{dtype} {start} {self._file.tell()} {end}"
 
     def put(self, offset: int, piece: np.ndarray) -> None:
@@ -130,8 +129,7 @@ def graph_path(folder: Path, number: int) -> Path:
 
 def _nbytes(dtype: str, shape: Sequence[int]) -> int:
     """Return the bytes of a tensor."""
-    count = prod(shape)
-    return count // 2 if dtype == "uint4" else count * np.dtype(dtype).itemsize
+    return prod(shape) * np.dtype(dtype).itemsize
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_the_model_is_what_onnx_says_a_model_is():
     made.external("w", "float32", [300, 2], 4096, 2400)
     made.node("Reshape", ["w", "shape"], ["z"], allowzero=0)
     made.node("Identity", ["z"], ["unread"])
-    made.external("unread", "uint4", [2, 2], 0, 2)
+    made.external("unread", "uint8", [2, 2], 0, 4)
     made.node("QuickGelu", ["z"], ["y"], "com.microsoft", alpha=1.5, beta=-1)
     found = onnx.load_from_string(made.serialized())
     assert [tensor.name for tensor in found.graph.initializer] == ["shape", "w"]
