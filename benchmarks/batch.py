@@ -81,9 +81,9 @@ def compare(manifest: Path, options: argparse.Namespace) -> None:
             for each in (wall, busy)
         )
         print(
-            f"{count} at once: {count / median(wall[count]):7.1f} tokens/s, {quartiles(gain)} x; "
+            f"{count} at once: {count / median(wall[count]):7.1f} tokens/s, {quartiles(gain)}; "
             f"{1e3 * median(busy[count]) / count:6.1f} ms of processor time each, "
-            f"{quartiles(spent)} x"
+            f"{quartiles(spent)}"
         )
 
 

@@ -66,7 +66,7 @@ def compare(model: Model, variant: str, label: str, options: argparse.Namespace)
             gain = quartiles(a / b for a, b in zip(mine, found[OURS][1], strict=True))
             ratio = quartiles(a / b for a, b in zip(mine, theirs, strict=True))
             print(
-                f"   {count} at once: {label}, {median(mine):6.1f} tokens/s, {gain} times one; "
+                f"   {count} at once: {label}, {median(mine):6.1f} tokens/s, {gain} one; "
                 f"{SAME_FILE} {median(theirs):6.1f}, {label} / {SAME_FILE} {ratio}",
                 flush=True,
             )

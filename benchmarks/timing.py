@@ -36,7 +36,7 @@ def table(spent: Seconds, base: str) -> str:
     lines = []
     for name, times in spent.items():
         ratios = (one / other for one, other in zip(times, spent[base], strict=True))
-        spread = "" if name == base else f"  {quartiles(ratios, 3)}"
+        spread = "" if name == base else f"   {quartiles(ratios, 3)}"
         lines.append(f"{name:{width}}  {1e3 * median(times):9.2f} ms{spread}")
     return "\n".join(lines)
 
@@ -45,4 +45,4 @@ def quartiles(ratios: Iterable[float], digits: int = 2) -> str:
     """Format the median of ratios and their quartiles."""
     ordered = sorted(ratios)
     low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
-    return f"{median(ordered):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{median(ordered):.{digits}f} x ({low:.{digits}f} to {high:.{digits}f})"
