@@ -15,7 +15,7 @@ from statistics import median
 
 import soundfile
 
-from benchmarks.batch import quartiles
+from benchmarks.timing import quartiles
 
 CLIPS = Path(__file__).parents[1] / "bundles" / "mega-asr-mini" / "clips"
 BASE = "one by one"
@@ -76,4 +76,4 @@ def compare(manifest: Path, turns: int, threads: int | None) -> None:
     for name, seconds in wall.items():
         gain = sorted(one / all for one, all in zip(wall[BASE], seconds, strict=True))
         speed = audio / median(seconds)
-        print(f"{name:24} {speed:7.1f} s of audio a second, {quartiles(gain)} x")
+        print(f"{name:24} {speed:7.1f} s of audio a second, {quartiles(gain)}")
