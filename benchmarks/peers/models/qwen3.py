@@ -21,7 +21,9 @@ REAL = Sizes(0, 0, 28, 1024, 3072, 16, 8, 128, 151_936, None)
 def qwen3(folder: Path, real: bool = False, sizes: Sizes | None = None) -> Model:
     """Write it in float32, of 4 layers of 256 or of Qwen3-0.6B's shape."""
     sizes = sizes or (REAL if real else SMALL)
-    shape = "Qwen3-0.6B's shape, 2.4 GB" if real else f"{sizes.layers} layers of {sizes.width}"
+    shape = f"{sizes.layers} layers of {sizes.width}"
+    if sizes == REAL:
+        shape = "Qwen3-0.6B's shape, 2.4 GB"
     write_decoder(folder / "weights", sizes)
     write_tokenizer(folder / "tokenizer", sizes.vocabulary)
     manifest = CONTINUE.format(name="qwen3", use="mlx.lm", more="", side="", variants=VARIANTS)
