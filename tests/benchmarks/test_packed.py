@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import composer
 from benchmarks import packed
+from benchmarks.peers.drivers import composer as driver
 from benchmarks.peers.gguf import write_gguf
 from benchmarks.peers.models import qwen3
 from benchmarks.peers.models.packed import write_packed_model
@@ -63,3 +64,13 @@ def test_what_reads_no_gguf_is_compared_in_4_bits_where_the_weights_are() -> Non
 def test_a_further_token_is_what_a_prompt_is_not() -> None:
     spent = {"a": [3.0, 5.0], "a, prompt": [1.0, 1.0]}
     assert packed.further_tokens(spent, "a", 4) == [0.5, 1.0]
+
+
+def test_texts_at_once_have_the_ids_that_each_has_alone(tmp_path: Path) -> None:
+    model = qwen3(tmp_path / "packed")
+    write_gguf(model.checkpoint, model.checkpoint.with_suffix(".gguf"), "q4_0")
+    run = driver.load(str(model.bundle), model.task, "packed")
+    prompts = np.random.default_rng(0).integers(2, 256, (3, 20)).tolist()
+    alone = [run(tokens=6, ids=each) for each in prompts]
+    assert run(tokens=6, prompts=prompts) == [token for each in alone for token in each]
+    assert len({tuple(each) for each in alone}) == 3
