@@ -42,6 +42,8 @@ def session_options(threads: int | None) -> Any:
     options.log_severity_level = FATAL
     # An arena would keep what the longest clip needed.
     options.enable_cpu_mem_arena = False
+    # A pool that waits busily for the next run takes a processor from what runs meanwhile.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

@@ -101,7 +101,7 @@ def open_prepared(
 ) -> list[DecoderSession]:
     """Open models that were saved as they are prepared, at once: their weights are mapped.
 
-    ONNX Runtime packs each weight once more, to tell that it is the same, on one thread.
+    ONNX Runtime packs each weight once more to see that it is the same, on one thread.
     """
 
     def opened(number: int) -> DecoderSession:

@@ -51,7 +51,7 @@ def near_ties(request, home):
 def packed_ties(request, home):
     """Have a packed table whose rows differ by a step up and one down from one of eight.
 
-    Between two numbers of a row that are nearly equal its plane does not tell.
+    A plane does not distinguish two numbers of a row that are nearly equal.
     """
     rng, model, scheme = np.random.default_rng(6), torch_model(), SCHEMES[request.param]
     with torch.no_grad():
