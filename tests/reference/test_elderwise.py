@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tmp_path_factory.mktemp("elderwise")
 
 
-@pytest.fixture(scope="module", params=["e2b", "e4b"])
+@pytest.fixture(scope="module", params=[pytest.param("e2b", marks=pytest.mark.slow), "e4b"])
 def elderwise(one_thread: None, request: Any, folder: Any) -> Any:
     made = Elderwise(request.param)
     home = folder / request.param

@@ -26,7 +26,7 @@ NOT_COMPARED = ("asked.text", "asked.speech", "answer.finish_reason", "words")
 FEW = {"answer": {"max_tokens": TOKENS}}
 
 
-@pytest.fixture(scope="module", params=["e2b", "e4b"])
+@pytest.fixture(scope="module", params=["e2b", pytest.param("e4b", marks=pytest.mark.slow)])
 def gemma(one_thread: None, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made: Any = Gemma4Audio(request.param)
     made.name = f"gemma-4-{request.param}"

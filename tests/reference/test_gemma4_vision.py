@@ -26,7 +26,10 @@ NAMES = {"e2b": "e2b", "e4b": "e4b", "26b": "26b-a4b", "31b": "31b"}
 LARGE = ("26b", "31b")  # these do not take audio, and their pictures are seen both ways
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module",
+    params=["e2b", "31b", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("e4b", "26b"))],
+)
 def gemma(one_thread: None, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made: Any = Gemma4Vision(request.param, audio=request.param not in LARGE)
     home = tmp_path_factory.mktemp(request.param)
