@@ -50,7 +50,8 @@ class ExactGreedyHead:
         """
         near = self.near(scores)
         products, bounds = scores.products[near], self.bounds(scores.hidden, scores.rest, near)
-        rows = near[products + bounds >= (products - bounds).max()]
+        with np.errstate(invalid="ignore"):  # -inf with an infinite bound
+            rows = near[products + bounds >= (products - bounds).max()]
         if len(rows) == 1:
             return int(rows[0])
         return int(rows[self.products(rows, scores.hidden).argmax()])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from composer.components.models import decoder, llama
 from composer.components.onnx.lm.greedy import ExactGreedyHead
@@ -86,6 +87,12 @@ def scores_of(lm, rows=IDS):
     return lm.decoder.prefill(DecoderInput({"embeds": lm.embed(rows)})).logits
 
 
+def without_bounds(monkeypatch):
+    monkeypatch.setattr(
+        ExactGreedyHead, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows))
+    )
+
+
 def exact(lm, scores):
     table = lm.embed(np.arange(lm.decoder.vocabulary)).astype(np.float64)
     return table @ scores.hidden.astype(np.float64)
@@ -113,8 +120,7 @@ def test_a_packed_head_has_the_ids_of_its_exact_products_too(packed_ties, monkey
         wanted.append(int(exact(lm, states[-1].logits).argmax()))
     assert lm.decoder.greedy(states) == wanted
     assert [int(each.logits.products.argmax()) for each in states] != wanted, "no near-ties"
-    zero = lambda self, hidden, rest, rows: np.zeros(len(rows))  # noqa: E731
-    monkeypatch.setattr(ExactGreedyHead, "bounds", zero)
+    without_bounds(monkeypatch)
     assert lm.decoder.greedy(states) != wanted
 
 
@@ -165,9 +171,7 @@ def test_no_coarse_product_is_further_off_than_its_bound(coarse, kind):
 
 def test_without_its_bounds_it_would_be_wrong(near_ties, monkeypatch):
     lm, _ = near_ties
-    monkeypatch.setattr(
-        ExactGreedyHead, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows))
-    )
+    without_bounds(monkeypatch)
     states = [
         lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:end])}))
         for end in range(1, len(IDS))
@@ -195,7 +199,7 @@ def test_all_logits_are_as_near_as_float32_and_follow_coarse_ones(half):
 @pytest.mark.parametrize("name", ["uniform 4", "uniform 8"])
 def test_all_logits_of_a_packed_head_follow_coarse_ones(home, name):
     folder = quantized(torch_model(), home / f"all {name}", *SCHEMES[name])
-    lm, embeds = load(folder), None
+    lm = load(folder)
     embeds = lm.embed(IDS)
     wanted = lm.logits(embeds)
     table = lm.embed(np.arange(lm.decoder.vocabulary)).astype(np.float64)
@@ -259,3 +263,17 @@ def test_a_head_of_float32_or_with_rounded_rows_is_multiplied_as_it_is(qwen3, ho
     folder = quantized(torch_model(), home / "rounded", *SCHEMES["uniform 8"])
     assert load(folder, activations="int8").decoder.winner is None
     assert load(folder).decoder.winner
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("part", ["scales", "biases"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_packed_head_of_such_numbers_is_named_and_warns_of_nothing(tmp_path, part, odd):
+    folder = quantized(torch_model(), tmp_path / "odd", *SCHEMES["uniform 8"])
+    file, name = folder / "model.safetensors", f"model.embed_tokens.{part}"
+    tensors = load_file(file)
+    tensors[name][100, 0] = odd
+    save_file(tensors, file, metadata={"format": "mlx"})
+    lm = load(folder)
+    with pytest.raises(ComposerError, match=rf"(?s)R512 .*{name} holds numbers that are NaN or"):
+        greedy(lm, lm.embed(IDS), 8)
