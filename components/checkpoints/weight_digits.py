@@ -53,7 +53,7 @@ def split_into_digits(rows: np.ndarray, size: int) -> Digits:
     exponent = np.where(largest > 0, np.maximum(exponent, SMALLEST), SMALLEST)
     steps = np.ldexp(np.float32(1), exponent)
     scaled = groups * (LOWEST / steps)[..., None]
-    norm = _norm(_norms(scaled) * steps / np.float32(LOWEST))
+    norm = row_norms(group_norms(scaled) * steps / np.float32(LOWEST))
     scaled += OFFSET
     with np.errstate(invalid="ignore"):  # numbers that are none
         digits = scaled.astype("<u4").view(np.uint8).reshape(*groups.shape, 4)
@@ -62,17 +62,17 @@ def split_into_digits(rows: np.ndarray, size: int) -> Digits:
     finest = digits[..., 0::2, 0] >> 4 | digits[..., 1::2, 0] & 0xF0
     left = np.subtract(fine, np.float32(MIDDLE), dtype=np.float32)
     # The finest digits are worth half a fine step at most, and rounding less than another.
-    error = _norm((_norms(left) + np.sqrt(size)) * steps / np.float32(FINE))
+    error = row_norms((group_norms(left) + np.sqrt(size)) * steps / np.float32(FINE))
     return Digits(coarse, fine, finest, steps, error, norm + error)
 
 
-def _norms(groups: np.ndarray) -> np.ndarray:
+def group_norms(groups: np.ndarray) -> np.ndarray:
     """Return the norm of each group."""
     found: np.ndarray = np.sqrt(np.einsum("ngk,ngk->ng", groups, groups))
     return found
 
 
-def _norm(groups: np.ndarray) -> np.ndarray:
+def row_norms(groups: np.ndarray) -> np.ndarray:
     """Return the norms of rows whose groups have these, above all that float32 has rounded."""
     found: np.ndarray = np.sqrt((groups.astype(np.float64) ** 2).sum(-1)) * (1 + 1e-5)
     return found.astype(np.float32)

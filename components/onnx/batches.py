@@ -44,14 +44,11 @@ class BatchedBlocks(PackedMatmulBlocks):
         super().__init__(weights, modules, rows)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
-        self.source = "embeds"
+        self.rows_input = "embeds"
 
     def chosen(self, x: Symbol) -> Symbol:
-        self.source = "chosen"  # networks have no others from here on
+        self.rows_input = "chosen"  # networks have no others from here on
         return self.gather(x, Symbol("chosen", self))
-
-    def rows_source(self) -> str:
-        return self.source
 
     @write_nodes_once
     def _cos_sin(self, which: str, rotary: Rotary) -> list[Symbol]:

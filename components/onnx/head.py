@@ -18,6 +18,8 @@ from .blocks import OnnxBlocks, Symbol
 from .head_bounds import store_digits, store_packed_bounds
 from .int8_planes import (
     RowCount,
+    write_even_rows,
+    write_joined_planes,
     write_packed_matmul,
     write_rounding_rest,
     write_sum_over_planes,
@@ -72,20 +74,20 @@ def _write_nodes(
     rows, width = shape
     first, *finer = digits
     scheme = first[2]
-    groups, size = width // scheme.group_size, scheme.group_size
+    size = scheme.group_size
     model = nn.weights.model
     model.add_input(ALL, "bool", [])
     grouped = nn.reshape(x, 0, 1, -1, size)
     rest = write_rounding_rest(nn, grouped, scheme)
-    zero_row, zero_planes = count.zero_row(width), count.zero_planes(groups, size)
+    count.zero_row(width), count.zero_planes(width // size, size)  # which branches read
     by_row = nn.node("Concat", count.count, nn.ints(-1, rows), axis=0)
     with nn.weights.branch() as planes:
         last = write_rounding_rest(nn, rest, scheme)
-        every = nn.node("Concat", grouped, rest, last, zero_planes, axis=1)
+        every = write_joined_planes(nn, [grouped, rest, last], count, size, width)
         planes.node("Identity", [nn.reshape(every, -1, width).name], ["planes"])
         planes.add_output("planes", "float32", ["P", width])
     with nn.weights.branch() as rounded:
-        even = nn.node("Concat", x, zero_row, axis=0)
+        even = write_even_rows(nn, x, count, width)
         rounded.node("Identity", [even.name], ["plane"])
         rounded.add_output("plane", "float32", ["P", width])
     model.choose(ALL, planes, rounded, "given")

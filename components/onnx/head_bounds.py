@@ -16,7 +16,7 @@ from composer.core.errors import ComposerError, Problem
 from ..checkpoints.ggml_blocks import SYMMETRIC
 from ..checkpoints.modules import Module
 from ..checkpoints.row_reader import RowReader, row_ranges
-from ..checkpoints.weight_digits import split_into_digits
+from ..checkpoints.weight_digits import group_norms, row_norms, split_into_digits
 from .weights import WeightsFile, WeightsLayout
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
@@ -63,13 +63,11 @@ def store_packed_bounds(weights: WeightsLayout, module: Module) -> None:
             codes = np.concatenate([codes & 15, codes >> 4], axis=-1)
         scales = np.abs(reader.packed(module, "scales", start, end).reshape(end - start, -1))
         steps = np.subtract(codes, np.float32(1 << (scheme.bits - 1)), dtype=np.float32)
-        norms = np.einsum("ngk,ngk->ng", steps, steps).astype(np.float64) * scales.astype("f8") ** 2
-        offset = np.zeros(1)
+        norm = row_norms(group_norms(steps) * scales)
+        none = offset = np.zeros(end - start)
         if scheme.mode != SYMMETRIC:
-            offset = np.abs(reader.packed(module, "residual_offset", start, end))
-        found = (0, np.sqrt(norms.sum(-1)) * (1 + 1e-5), scales.max(-1), offset.max(-1))
-        for at, each in zip(bounds, found, strict=True):
-            weights.put(at + 4 * start, np.broadcast_to(each, end - start).astype(np.float32))
+            offset = np.abs(reader.packed(module, "residual_offset", start, end)).max(-1)
+        _put_bounds(weights, bounds, start, (none, norm, scales.max(-1), offset))
     for file in reader.files.values():
         file.require_unchanged()
 
@@ -115,8 +113,7 @@ def _write_rows(
             piece: np.ndarray = getattr(part, name)
             weights.put(at + start * (piece.nbytes // len(piece)), piece)
         found = part.error, part.norm, part.steps.max(-1), np.zeros(end - start)
-        for at, each in zip(bounds, found, strict=True):
-            weights.put(at + 4 * start, each.astype(np.float32))
+        _put_bounds(weights, bounds, start, found)
 
     step = max(AT_ONCE // width, 1)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -124,3 +121,11 @@ def _write_rows(
             pass
     for file in reader.files.values():
         file.require_unchanged()
+
+
+def _put_bounds(
+    weights: WeightsFile, bounds: Sequence[int], start: int, found: Sequence[np.ndarray]
+) -> None:
+    """Write what bounds some rows, each kind to its place."""
+    for at, each in zip(bounds, found, strict=True):
+        weights.put(at + 4 * start, each.astype(np.float32))

@@ -8,6 +8,8 @@ are multiplied in one call, which reads the weights once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from composer.formats.quantization import Scheme
@@ -55,8 +57,15 @@ def write_planes(
     for _ in range(PLANES - 1):
         rest = write_rounding_rest(nn, rest, scheme)
         planes.append(rest)
-    planes.append(rows.zero_planes(width // scheme.group_size, scheme.group_size))
-    return nn.reshape(nn.node("Concat", *planes, axis=1), 0, -1, width)
+    return write_joined_planes(nn, planes, rows, scheme.group_size, width)
+
+
+def write_joined_planes(
+    nn: OnnxBlocks, planes: Sequence[Symbol], rows: RowCount, size: int, width: int
+) -> Symbol:
+    """Join planes in groups [M, 1, G, size], with one of zeros where M is odd, [M, P, K]."""
+    zeros = rows.zero_planes(width // size, size)
+    return nn.reshape(nn.node("Concat", *planes, zeros, axis=1), 0, -1, width)
 
 
 def write_sum_over_planes(nn: OnnxBlocks, products: Symbol, outputs: int) -> Symbol:

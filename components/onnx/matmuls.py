@@ -40,7 +40,13 @@ class MatmulMode(Enum):
 
 
 class PackedMatmulBlocks(OnnxBlocks):
-    """Blocks over modules that are packed, or are not."""
+    """Blocks over modules that are packed, or are not.
+
+    `rows_input` is the input of the graph that has as many rows as are multiplied; FLOAT32 rows
+    are not counted.
+    """
+
+    rows_input = ""
 
     def __init__(
         self, weights: WeightsLayout, modules: Mapping[str, Module], rows: MatmulMode
@@ -174,16 +180,12 @@ class PackedMatmulBlocks(OnnxBlocks):
     ) -> Symbol:
         return self._added(f"{name}.{part}", dtype, shape, self._packed_rows(modules, part))
 
-    def rows_source(self) -> str:
-        """Return the input of the graph that has as many rows as are multiplied."""
-        raise NotImplementedError
-
     def row_count(self) -> RowCount:
         """Return how many rows are multiplied."""
-        source = self.rows_source()
-        if source not in self._row_counts:
-            self._row_counts[source] = RowCount(self, Symbol(source, self))
-        return self._row_counts[source]
+        name = self.rows_input
+        if name not in self._row_counts:
+            self._row_counts[name] = RowCount(self, Symbol(name, self))
+        return self._row_counts[name]
 
     def _packed_rows(self, modules: Sequence[Module], part: str) -> Iterator[np.ndarray]:
         for module in modules:
