@@ -9,21 +9,13 @@ The numbers are random and are written once into the folder given.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import gemma4, gemma4_decode, speech_encoder
-from benchmarks.real_size import (
-    COMPOSER,
-    print_parts,
-    print_run,
-    print_speed,
-    run_measured,
-    write_noise,
-)
+from benchmarks.real_size import COMPOSER, measure_run, print_run, run_measured, write_noise
 from benchmarks.weights import write_tokenizer
 
 WIDTHS = 3584, 3072, 2560  # of the adaptor, inside the projector, and of the decoder
@@ -87,11 +79,7 @@ def main(arguments: list[str]) -> None:
     print(run_measured("composer check", ["-c", COMPOSER, "check", manifest])[0])
     for _ in range(options.runs):
         step = [*module, "--run", manifest, str(clip), str(options.tokens)]
-        line, made, _ = run_measured("load and run", step)
-        data = json.loads(made.splitlines()[-1])
-        print(line)
-        print_parts(data)
-        print_speed(data, options.seconds)
+        measure_run("load and run", step, options.seconds)
 
 
 def write(folder: str) -> None:

@@ -50,39 +50,39 @@ def main(arguments: list[str]) -> None:
     write_noise(clip, options.seconds)
     for _ in range(options.runs):
         step = ["--run", str(manifest), str(clip), options.precision, str(options.tokens)]
-        line, made, peak = run_measured("load and run", ["-m", "benchmarks.real_size", *step])
-        data = json.loads(made.splitlines()[-1])
-        report(line, data, peak)
-        print_speed(data, options.seconds)
+        step = ["-m", "benchmarks.real_size", *step]
+        report(*measure_run("load and run", step, options.seconds))
 
 
-def report(line: str, data: dict[str, Any], peak: int) -> None:
-    """Print a run: its seconds by part, and its peak memory against the limit."""
-    weights = data["bytes"]
-    total = sum(weights.values())
+def report(data: dict[str, Any], peak: int) -> None:
+    """Print a run's peak memory against the limit."""
+    total = sum(data["bytes"].values())
     allowed = 1.15 * total + 300e6
-    print(line)
-    print_parts(data)
     verdict = "within" if peak <= allowed else "ABOVE"
     print(
         f"  peak {peak / 1e9:.2f} GB ({data['peak_load'] / 1e9:.2f} after loading) = "
         f"{peak / total:.2f} of {total / 1e9:.2f} GB of weights, "
-        f"{verdict} {allowed / 1e9:.2f} GB"
+        f"{verdict} {allowed / 1e9:.2f} GB",
+        flush=True,
     )
 
 
-def print_parts(data: dict[str, Any]) -> None:
-    """Print a run's bytes and seconds by component and node."""
+def measure_run(name: str, step: list[str], length: float | None) -> tuple[dict[str, Any], int]:
+    """Run `print_run` in a new Python; print its bytes and seconds, and return them and its peak.
+
+    With the length of a clip the real-time factor too, and always the share that no node took.
+    """
+    line, made, peak = run_measured(name, step)
+    data = json.loads(made.splitlines()[-1])
     weights = data["bytes"].items()
+    print(line)
     print("  weights, GB:", ", ".join(f"{name} {size / 1e9:.2f}" for name, size in weights if size))
     print(f"  load {data['load']:.1f} s; " + seconds(data["load_seconds"]))
     print(f"  run {data['run']:.1f} s, {data['tokens']} tokens; " + seconds(data["timings"]))
-
-
-def print_speed(data: dict[str, Any], length: float) -> None:
-    """Print the real-time factor, and the share of the run that no node took."""
+    factor = f"real-time factor {data['run'] / length:.2f}, " if length else ""
     rest = 1 - sum(data["timings"].values()) / data["run"]
-    print(f"  real-time factor {data['run'] / length:.2f}, outside nodes {rest:.2%}", flush=True)
+    print(f"  {factor}outside nodes {rest:.2%}", flush=True)
+    return data, peak
 
 
 def seconds(parts: dict[str, float]) -> str:

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from benchmarks.real_size import COMPOSER, print_parts, print_run, print_speed, run_measured
+from benchmarks.real_size import COMPOSER, measure_run, print_run, run_measured
 
 BLOCK = 1 << 22  # numbers that are drawn, and then repeated
 TASKS = {"qwen3-asr-1.7b": ("default",), "gemma-4-e2b": ("transcribe", "see")}
@@ -44,11 +44,8 @@ def main(arguments: list[str]) -> None:
         print(run_measured(f"composer check {name}", ["-c", COMPOSER, "check", str(folder)])[0])
         for task in TASKS[name]:
             step = ["-m", "benchmarks.releases", "--run", task, str(folder), str(options.tokens)]
-            line, report_data, _ = run_measured(f"{name}, {task}", step)
-            data = json.loads(report_data.splitlines()[-1])
-            print(line)
-            print_parts(data)
-            print_speed(data, options.seconds)
+            length = None if task == "see" else options.seconds
+            data, _ = measure_run(f"{name}, {task}", step, length)
             print(f"  {data['peak_load'] / 1e9:.2f} GB after loading", flush=True)
 
 

@@ -100,19 +100,38 @@ def test_a_process_that_fails_ends_the_benchmark() -> None:
         real_size.run_measured("it", ["-c", "raise SystemExit(1)"])
 
 
+RUN = {
+    "bytes": {"encoder": 1e9, "prompt": 0},
+    "load": 1.0,
+    "load_seconds": {"encoder": 1.0},
+    "peak_load": 1.2e9,
+    "run": 2.0,
+    "timings": {"soft": 1.5},
+    "tokens": 8,
+}
+
+
 def test_a_run_is_compared_with_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = {
-        "bytes": {"encoder": 1e9, "prompt": 0},
-        "load": 1.0,
-        "load_seconds": {"encoder": 1.0},
-        "peak_load": 1.2e9,
-        "run": 2.0,
-        "timings": {"soft": 2.0},
-        "tokens": 8,
-    }
     for peak, verdict in ((1_450_000_000, "within"), (1_451_000_000, "ABOVE")):
-        real_size.report("a line", json.loads(json.dumps(shown)), peak)
+        real_size.report(RUN, peak)
         assert f"= 1.45 of 1.00 GB of weights, {verdict} 1.45 GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("length", "factor"), [(10.0, "real-time factor 0.20, "), (None, "")])
+def test_a_clip_has_a_real_time_factor_and_a_picture_none(
+    capsys: pytest.CaptureFixture[str], length: float | None, factor: str
+) -> None:
+    step = ["-c", f"print({json.dumps(RUN)!r})"]
+    found, peak = real_size.measure_run("it", step, length)
+    assert (found, peak > 0) == (RUN, True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("it: ")
+    assert lines[1:] == [
+        "  weights, GB: encoder 1.00",
+        "  load 1.0 s; encoder 1.00",
+        "  run 2.0 s, 8 tokens; soft 1.50",
+        f"  {factor}outside nodes 25.00%",
+    ]
 
 
 def test_noise_is_audio_of_its_length(tmp_path: Path) -> None:
