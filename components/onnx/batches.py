@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from composer.formats.quantization import Scheme
+
 from ..checkpoints.modules import Module
 from ..models.rotary import Rotary
 from .blocks import Symbol
@@ -39,9 +41,13 @@ class BatchedBlocks(PackedMatmulBlocks):
     """
 
     def __init__(
-        self, weights: WeightsLayout, modules: Mapping[str, Module], rows: MatmulMode
+        self,
+        weights: WeightsLayout,
+        modules: Mapping[str, Module],
+        rows: MatmulMode,
+        in_pairs: Callable[[Scheme], bool],
     ) -> None:
-        super().__init__(weights, modules, rows)
+        super().__init__(weights, modules, rows, in_pairs)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
         self.rows_input = "embeds"

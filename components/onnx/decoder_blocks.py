@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from composer.formats.quantization import Scheme
 
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
@@ -35,10 +37,11 @@ class OnnxDecoderBlocks(BatchedBlocks):
         weights: WeightsLayout,
         found: ParsedDecoder,
         rows: MatmulMode,
+        in_pairs: Callable[[Scheme], bool],
         adapters: OnnxAdapters,
         head: HeadForm = HeadForm.AS_STORED,
     ) -> None:
-        super().__init__(weights, found.modules, rows)
+        super().__init__(weights, found.modules, rows, in_pairs)
         self.adapters = adapters
         self.head = found.head
         self.head_form = head

@@ -14,10 +14,9 @@ from enum import Enum
 from composer.formats.quantization import Scheme
 
 from ..checkpoints.modules import Module
-from .blocks import OnnxBlocks, Symbol
+from .blocks import Symbol
 from .head_bounds import store_digits, store_packed_bounds
 from .int8_planes import (
-    RowCount,
     write_even_rows,
     write_joined_planes,
     write_packed_matmul,
@@ -50,11 +49,11 @@ def write_coarse_head(nn: PackedMatmulBlocks, x: Symbol, head: Module) -> tuple[
         names = store_digits(nn.weights, head, size)
         coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
         digits = [(coarse, steps[0], scheme), (fine, steps[1], scheme), (finest, steps[2], short)]
-        products = _write_nodes(nn, x, digits, head.shape, nn.row_count())
+        products = _write_nodes(nn, x, digits, head.shape)
     elif head.scheme and nn.rows is MatmulMode.PLANES and "bias" not in head.parts:
         size, name = head.scheme.group_size, head.path
         digit = *nn.packed_parts(name, [head]), head.scheme
-        products = _write_nodes(nn, x, [digit], head.shape, nn.row_count())
+        products = _write_nodes(nn, x, [digit], head.shape)
         store_packed_bounds(nn.weights, head)
         products = nn.with_offsets(products, x, name, [head])
     else:
@@ -65,7 +64,7 @@ def write_coarse_head(nn: PackedMatmulBlocks, x: Symbol, head: Module) -> tuple[
 
 
 def _write_nodes(
-    nn: OnnxBlocks, x: Symbol, digits: Sequence[Digit], shape: Sequence[int], count: RowCount
+    nn: PackedMatmulBlocks, x: Symbol, digits: Sequence[Digit], shape: Sequence[int]
 ) -> Symbol:
     """Multiply rows by digits: coarse products, or whole ones where the input `all` is true.
 
@@ -74,13 +73,15 @@ def _write_nodes(
     rows, width = shape
     first, *finer = digits
     scheme = first[2]
+    count = nn.row_count(*(each[2] for each in digits))
     size = scheme.group_size
     model = nn.weights.model
     model.add_input(ALL, "bool", [])
     grouped = nn.reshape(x, 0, 1, -1, size)
     rest = write_rounding_rest(nn, grouped, scheme)
-    count.zero_row(width), count.zero_planes(width // size, size)  # which branches read
-    by_row = nn.node("Concat", count.count, nn.ints(-1, rows), axis=0)
+    if count:  # which branches read
+        count.zero_row(width), count.zero_planes(width // size, size)
+    by_row = nn.node("Concat", nn.node("Shape", x, start=0, end=1), nn.ints(-1, rows), axis=0)
     with nn.weights.branch() as planes:
         last = write_rounding_rest(nn, rest, scheme)
         every = write_joined_planes(nn, [grouped, rest, last], count, size, width)
@@ -97,7 +98,7 @@ def _write_nodes(
         total = product
         for each in finer:
             total = write_packed_matmul(nn, given, *each[:2], rows, width, each[2]) + total
-        total = write_sum_over_planes(nn, nn.node("Reshape", total, by_row), rows)
+        total = write_sum_over_planes(nn, nn.node("Reshape", total, by_row), count, rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:

@@ -24,8 +24,8 @@ FLOAT32, INT8 = 1, 4  # the accuracy_level
 class RowCount:
     """How many rows are multiplied, which only a run knows, and zeros that make them even.
 
-    The kernels multiply two rows at a time, and sum one that is left over in another order. So what
-    a row gives would depend on how many there are.
+    Some kernels multiply two rows at a time, and sum one that is left over in another order. What a
+    row gives would then depend on how many there are. Where a kernel does not, rows have no count.
     """
 
     def __init__(self, nn: OnnxBlocks, rows: Symbol) -> None:
@@ -50,9 +50,9 @@ class RowCount:
 
 
 def write_planes(
-    nn: OnnxBlocks, groups: Symbol, rows: RowCount, scheme: Scheme, width: int
+    nn: OnnxBlocks, groups: Symbol, rows: RowCount | None, scheme: Scheme, width: int
 ) -> Symbol:
-    """Return the planes of rows in groups [M, 1, G, size], an even number in all, [M, P, K]."""
+    """Return the planes of rows in groups [M, 1, G, size], [M, P, K]; an even number of a count."""
     rest, planes = groups, [groups]
     for _ in range(PLANES - 1):
         rest = write_rounding_rest(nn, rest, scheme)
@@ -61,28 +61,31 @@ def write_planes(
 
 
 def write_joined_planes(
-    nn: OnnxBlocks, planes: Sequence[Symbol], rows: RowCount, size: int, width: int
+    nn: OnnxBlocks, planes: Sequence[Symbol], rows: RowCount | None, size: int, width: int
 ) -> Symbol:
-    """Join planes in groups [M, 1, G, size], with one of zeros where M is odd, [M, P, K]."""
-    zeros = rows.zero_planes(width // size, size)
-    return nn.reshape(nn.node("Concat", *planes, zeros, axis=1), 0, -1, width)
+    """Join planes in groups [M, 1, G, size], with one of zeros where a count is odd, [M, P, K]."""
+    zeros = [rows.zero_planes(width // size, size)] if rows else []
+    return nn.reshape(nn.node("Concat", *planes, *zeros, axis=1), 0, -1, width)
 
 
-def write_sum_over_planes(nn: OnnxBlocks, products: Symbol, outputs: int) -> Symbol:
+def write_sum_over_planes(
+    nn: OnnxBlocks, products: Symbol, rows: RowCount | None, outputs: int
+) -> Symbol:
     """Add the products of planes [M, P, N], by one with ones: ReduceSum takes much longer."""
-    products = nn.node("Slice", products, nn.ints(0), nn.ints(PLANES), nn.ints(1))
+    if rows:
+        products = nn.node("Slice", products, nn.ints(0), nn.ints(PLANES), nn.ints(1))
     ones = nn.constant(np.ones((1, PLANES), np.float32))
     return nn.reshape(nn.matmul(ones, products), -1, outputs)
 
 
-def write_even_rows(nn: OnnxBlocks, x: Symbol, rows: RowCount, width: int) -> Symbol:
-    """Return rows [M, K], with one of zeros where M is odd."""
-    return nn.node("Concat", x, rows.zero_row(width), axis=0)
+def write_even_rows(nn: OnnxBlocks, x: Symbol, rows: RowCount | None, width: int) -> Symbol:
+    """Return rows [M, K], with one of zeros where a count is odd."""
+    return nn.node("Concat", x, rows.zero_row(width), axis=0) if rows else x
 
 
-def write_unpadded_products(nn: OnnxBlocks, products: Symbol, rows: RowCount) -> Symbol:
+def write_unpadded_products(nn: OnnxBlocks, products: Symbol, rows: RowCount | None) -> Symbol:
     """Return the products of rows without that of the one that made them even."""
-    return nn.node("Slice", products, nn.ints(0), rows.count, nn.ints(0))
+    return nn.node("Slice", products, nn.ints(0), rows.count, nn.ints(0)) if rows else products
 
 
 def write_packed_matmul(

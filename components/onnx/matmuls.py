@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
 import numpy as np
@@ -42,14 +42,18 @@ class MatmulMode(Enum):
 class PackedMatmulBlocks(OnnxBlocks):
     """Blocks over modules that are packed, or are not.
 
-    `rows_input` is the input of the graph that has as many rows as are multiplied; FLOAT32 rows
-    are not counted.
+    `rows_input` is the input of the graph that has as many rows as are multiplied. They are counted
+    where the kernel of a scheme sums them `in_pairs`; FLOAT32 rows are not.
     """
 
     rows_input = ""
 
     def __init__(
-        self, weights: WeightsLayout, modules: Mapping[str, Module], rows: MatmulMode
+        self,
+        weights: WeightsLayout,
+        modules: Mapping[str, Module],
+        rows: MatmulMode,
+        in_pairs: Callable[[Scheme], bool],
     ) -> None:
         names = []
         for path, module in modules.items():
@@ -57,6 +61,7 @@ class PackedMatmulBlocks(OnnxBlocks):
         super().__init__(weights, names, self._dense)
         self.modules = modules
         self.rows = rows
+        self.in_pairs = in_pairs
         self.reader = RowReader()
         self._made_groups: dict[tuple[str, int], Symbol] = {}
         self._made_sums: dict[tuple[str, int], Symbol] = {}
@@ -143,11 +148,11 @@ class PackedMatmulBlocks(OnnxBlocks):
         stored = *self.packed_parts(name, modules), rows, width, scheme
         if self.rows is MatmulMode.PLANES:
             product = write_packed_matmul(self, self._planes(x, width, scheme), *stored)
-            product = write_sum_over_planes(self, product, rows)
+            product = write_sum_over_planes(self, product, self.row_count(scheme), rows)
         elif self.rows is MatmulMode.ROUNDED:
-            even = write_even_rows(self, x, self.row_count(), width)
-            product = write_packed_matmul(self, even, *stored)
-            product = write_unpadded_products(self, product, self.row_count())
+            count = self.row_count(scheme)
+            product = write_packed_matmul(self, write_even_rows(self, x, count, width), *stored)
+            product = write_unpadded_products(self, product, count)
         elif scheme.bits == 4:
             product = write_packed_matmul(self, x, *stored, accuracy=FLOAT32)
         else:
@@ -180,8 +185,10 @@ class PackedMatmulBlocks(OnnxBlocks):
     ) -> Symbol:
         return self._added(f"{name}.{part}", dtype, shape, self._packed_rows(modules, part))
 
-    def row_count(self) -> RowCount:
-        """Return how many rows are multiplied."""
+    def row_count(self, *schemes: Scheme) -> RowCount | None:
+        """Return how many rows are multiplied, where one of the schemes has them in pairs."""
+        if not any(map(self.in_pairs, schemes)):
+            return None
         name = self.rows_input
         if name not in self._row_counts:
             self._row_counts[name] = RowCount(self, Symbol(name, self))
@@ -237,7 +244,7 @@ class PackedMatmulBlocks(OnnxBlocks):
     def _planes(self, x: Symbol, width: int, scheme: Scheme) -> Symbol:
         if (x.name, scheme) not in self._made_planes:
             groups = self._grouped(x, scheme.group_size)
-            made = write_planes(self, groups, self.row_count(), scheme, width)
+            made = write_planes(self, groups, self.row_count(scheme), scheme, width)
             self._made_planes[x.name, scheme] = made
         return self._made_planes[x.name, scheme]
 

@@ -37,7 +37,7 @@ class NetworkBlocks(PackedMatmulBlocks):
         watched: Collection[str],
         adapted: Mapping[str, tuple[int, int]],
     ) -> None:
-        super().__init__(weights, network.packed, MatmulMode.FLOAT32)
+        super().__init__(weights, network.packed, MatmulMode.FLOAT32, lambda _: True)
         self.watched = watched
         self.adapted = adapted
         self.seen: list[tuple[str, Symbol]] = []

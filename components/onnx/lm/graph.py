@@ -14,7 +14,7 @@ from ..head_bounds import CoarseHeadBounds
 from ..lora import OnnxAdapters
 from ..matmuls import MatmulMode
 from ..weights import WeightsLayout
-from .int8_exactness import int8_planes_are_exact
+from .int8_exactness import int8_planes_are_exact, int8_rows_are_summed_in_pairs
 
 
 class DecoderGraphs:
@@ -76,7 +76,9 @@ class DecoderGraphs:
         model.add_input("total", "int32", [])
         for name, dims in self.found.inputs.items():
             model.add_input(name, "float32", ["S", *dims])
-        blocks = OnnxDecoderBlocks(weights, self.found, rows, self.adapters, head)
+        blocks = OnnxDecoderBlocks(
+            weights, self.found, rows, int8_rows_are_summed_in_pairs, self.adapters, head
+        )
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches

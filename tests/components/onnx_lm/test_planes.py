@@ -6,6 +6,7 @@ import pytest
 from composer.components.onnx import int8_planes
 from composer.components.onnx.lm import graph, int8_exactness
 from composer.components.onnx.lm.cache import CacheStore
+from composer.formats.quantization import Scheme
 from composer.generation.decoder import DecoderInput
 from tests.components.mlx_lm.models import IDS
 from tests.components.onnx_lm.loading import load
@@ -38,6 +39,51 @@ def test_where_planes_are_not_exact_weights_are_unpacked(mixed, monkeypatch):
     assert (len(exact.decoder.sessions), len(unpacked.decoder.sessions)) == (2, 1)
     embeds = exact.embed(IDS)
     assert 0 < distance(unpacked.logits(embeds), exact.logits(embeds)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_without_a_partner_have_the_same_bits_in_wide_products(bits, size):
+    scheme = Scheme(bits, size, "affine")
+    if int8_exactness.int8_rows_are_summed_in_pairs(scheme):
+        pytest.skip("this processor's kernel takes them in pairs")
+    rng = np.random.default_rng(size)
+    for outputs, width in ((3072, 1024), (640, 3072), (100, 1152)):
+        codes = rng.integers(0, 1 << bits, (outputs, width), np.uint8)
+
+        def write(nn, rows, packed, outputs=outputs, width=width):
+            return int8_planes.write_packed_matmul(nn, rows, *packed, outputs, width, scheme)
+
+        multiply = int8_exactness.multiplied(codes, scheme, write)
+        x = rng.standard_normal((11, width)).astype(np.float32)
+        whole = multiply(x)
+        for count in (1, 2, 3, 6, 9):
+            np.testing.assert_array_equal(multiply(x[-count:]), whole[-count:])
+
+
+def test_a_kernel_whose_sums_depend_on_the_rows_is_noticed(monkeypatch):
+    genuine = int8_exactness.multiplied
+
+    def one_left_over(*given):
+        multiply = genuine(*given)
+        return lambda rows: multiply(rows) * np.float32(1 + len(rows) % 2 * 2e-7)
+
+    monkeypatch.setattr(int8_exactness, "multiplied", one_left_over)
+    asked = int8_exactness.int8_rows_are_summed_in_pairs.__wrapped__
+    assert asked(Scheme(8, 32, "affine"))
+
+
+@pytest.mark.parametrize("activations", ["float32", "int8"])
+def test_a_partner_of_zeros_changes_no_number(mixed, activations, monkeypatch):
+    embeds = load(mixed).embed(IDS[:7])
+    found = []
+    for always in (False, True):
+        if always:
+            monkeypatch.setattr(graph, "int8_rows_are_summed_in_pairs", lambda scheme: True)
+        lm = load(mixed, activations=activations)
+        found.append([lm.logits(embeds[:count]) for count in (1, 2, 7)])
+    for without, partnered in zip(*found, strict=True):
+        np.testing.assert_array_equal(without, partnered)
 
 
 @pytest.mark.parametrize("rows", [17, 40])
