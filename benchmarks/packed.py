@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from benchmarks.timing import in_turns, table
 
 FORMS = ("q4_0", "q8_0")
 VARIANTS = {"packed": "exact", "packed_int8": "activations: int8"}
-SAME_FILE = "llama.cpp"
+SAME_FILE = "llama.cpp", "llama.cpp-native"  # as a wheel has it, and compiled here
 # What else is compared with q4_0, where the float32 weights are on disk: at which precision.
 OTHERS = {"onnxruntime-genai": "int4", "transformers": "bfloat16", "mlx-lm": "4 bits"}
 FEW = {"mlx-lm": 4}  # tokens, of one that takes seconds for each on a CPU
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench packed", description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
-    parser.add_argument("--peers", nargs="*", choices=[SAME_FILE, *OTHERS], metavar="PEER")
+    parser.add_argument("--peers", nargs="*", choices=[*SAME_FILE, *OTHERS], metavar="PEER")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--prompt", type=int, default=200, help="ids of the prompt")
     parser.add_argument("--tokens", type=int, default=100)
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> None:
 
 
 def compare_form(name: str, model: Model, form: str, options: argparse.Namespace) -> None:
-    """Write the file, and compare each peer with composer as it is, and llama.cpp with int8."""
+    """Write the file, and compare each peer with composer as it is, and llama.cpp's with int8."""
     size = write_form(model, form)
     print(f"-- {name}, {form}, {size / 1e9:.2f} GB: {model.shape}", flush=True)
     for peer, variant, precision in comparisons(form, has_weights(model)):
@@ -87,8 +88,8 @@ def has_weights(model: Model) -> bool:
 
 def comparisons(form: str, in_floats: bool) -> Iterator[tuple[str, str, str]]:
     """Yield each peer, composer's variant that it is compared with, and the peer's precision."""
-    for variant in VARIANTS:
-        yield SAME_FILE, variant, form
+    for peer, variant in product(SAME_FILE, VARIANTS):
+        yield peer, variant, form
     if form == "q4_0" and in_floats:
         for peer, precision in OTHERS.items():
             yield peer, "packed", precision

@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.packed import FORMS, SAME_FILE, VARIANTS, write_form
+from benchmarks.packed import FORMS, VARIANTS, write_form
 from benchmarks.peers.models import Model
 from benchmarks.peers.models.packed import QWEN3, write_packed_model
 from benchmarks.peers.peer import OURS, Peer
@@ -22,6 +22,7 @@ from benchmarks.peers.table import answer, describe, start_peer, timed_run
 from benchmarks.timing import in_turns, quartiles
 
 BATCHES = (1, 2, 4, 8)
+SERVER = "llama.cpp"
 
 
 def main(arguments: list[str]) -> None:
@@ -48,7 +49,7 @@ def compare(model: Model, variant: str, label: str, options: argparse.Namespace)
     """Time both in turns, in each batch."""
     random = np.random.default_rng(0)
     prompts = random.integers(2, 256, (max(BATCHES), options.prompt)).tolist()
-    with start_peer(OURS) as ours, start_peer(SAME_FILE) as peer:
+    with start_peer(OURS) as ours, start_peer(SERVER) as peer:
         one = {"tokens": options.tokens, "ids": prompts[0]}
         answer(ours, model, one, variant=variant)
         answer(peer, model, one, sequences=max(BATCHES))
@@ -67,7 +68,7 @@ def compare(model: Model, variant: str, label: str, options: argparse.Namespace)
             ratio = quartiles(a / b for a, b in zip(mine, theirs, strict=True))
             print(
                 f"   {count} at once: {label}, {median(mine):6.1f} tokens/s, {gain} one; "
-                f"{SAME_FILE} {median(theirs):6.1f}, {label} / {SAME_FILE} {ratio}",
+                f"{SERVER} {median(theirs):6.1f}, {label} / {SERVER} {ratio}",
                 flush=True,
             )
         for it in (ours, peer):

@@ -52,10 +52,14 @@ def test_gemma4_is_written_without_its_float32_weights(name: str, tmp_path: Path
 
 
 def test_what_reads_no_gguf_is_compared_in_4_bits_where_the_weights_are() -> None:
-    llama = [("llama.cpp", "packed", "q8_0"), ("llama.cpp", "packed_int8", "q8_0")]
+    llama = [
+        (peer, variant, "q8_0")
+        for peer in ("llama.cpp", "llama.cpp-native")
+        for variant in ("packed", "packed_int8")
+    ]
     assert list(packed.comparisons("q8_0", True)) == llama
     assert list(packed.comparisons("q4_0", False)) == [(*it[:2], "q4_0") for it in llama]
-    others = list(packed.comparisons("q4_0", True))[2:]
+    others = list(packed.comparisons("q4_0", True))[4:]
     assert [(peer, variant) for peer, variant, _ in others] == [
         ("onnxruntime-genai", "packed"), ("transformers", "packed"), ("mlx-lm", "packed"),
     ]  # fmt: skip

@@ -26,15 +26,8 @@ def load(
     """
     import xllamacpp
 
-    path = Path(folder).with_name(f"{Path(folder).name}.gguf")
-    if not path.exists():
-        # In a process of its own: what writing takes is not what running takes.
-        writer = [sys.executable, "-m", "benchmarks.peers.gguf", folder, str(path)]
-        done = subprocess.run(writer, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"no GGUF file: {done.stderr.strip().splitlines()[-1]}")
     params = xllamacpp.CommonParams()
-    params.model.path = str(path)
+    params.model.path = str(gguf_file(folder))
     params.n_ctx = length * sequences
     params.n_parallel = sequences
     params.fit_params = False
@@ -59,6 +52,18 @@ def load(
         return until([int(token) for token in re.findall(r"t(\d+)", text)], ends)
 
     return run
+
+
+def gguf_file(folder: str) -> Path:
+    """Return the GGUF file beside a checkpoint, which is written if it is missing."""
+    path = Path(folder).with_name(f"{Path(folder).name}.gguf")
+    if not path.exists():
+        # In a process of its own: what writing takes is not what running takes.
+        writer = [sys.executable, "-m", "benchmarks.peers.gguf", folder, str(path)]
+        done = subprocess.run(writer, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"no GGUF file: {done.stderr.strip().splitlines()[-1]}")
+    return path
 
 
 if __name__ == "__main__":
