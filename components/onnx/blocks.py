@@ -35,8 +35,7 @@ class Symbol:
     def __mul__(self, other: Symbol | float) -> Symbol:
         return self._with("Mul", other)
 
-    def __rmul__(self, other: float) -> Symbol:
-        return self._with("Mul", other)
+    __rmul__ = __mul__
 
     def __truediv__(self, other: Symbol | float) -> Symbol:
         return self._with("Div", other)
@@ -57,10 +56,12 @@ class OnnxBlocks:
         self.count = 0
         self.added: dict[str, Symbol] = {}
 
-    def node(self, op: str, *inputs: Symbol, domain: str = "", **attributes: Any) -> Symbol:
-        """Add a node with one output, and return it."""
+    def node(
+        self, op: str, *inputs: Symbol, domain: str = "", output: str = "", **attributes: Any
+    ) -> Symbol:
+        """Add a node with one output, which may be one of the graph's, and return it."""
         self.count += 1
-        output = f"{op.lower()}_{self.count}"
+        output = output or f"{op.lower()}_{self.count}"
         names = [each.name for each in inputs]
         self.weights.model.node(op, names, [output], domain, **attributes)
         return Symbol(output, self)

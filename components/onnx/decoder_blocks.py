@@ -10,7 +10,7 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from .batches import CHOSEN, EVERY, BatchedBlocks, write_nodes_once
 from .blocks import Symbol
-from .head import HeadForm, write_coarse_head
+from .head import CoarseHead, HeadForm, write_coarse_head
 from .lora import OnnxAdapters
 from .low_rank import write_low_rank
 from .matmuls import MatmulMode
@@ -27,8 +27,8 @@ class OnnxDecoderBlocks(BatchedBlocks):
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
-    `hidden` are the chosen rows as the head takes them, `coarse_group_size` is that of a head whose
-    products are coarse ones first.
+    `hidden` are the chosen rows as the head takes them, `coarse_head` is what a graph gives of a
+    head whose products are coarse ones first.
     The updates of `adapters` are inputs too.
     """
 
@@ -45,7 +45,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         self.adapters = adapters
         self.head = found.head
         self.head_form = head
-        self.coarse_group_size: int | None = None
+        self.coarse_head: CoarseHead | None = None
         self.hidden: Symbol | None = None
         self.caches: dict[int, Attention] = {}
 
@@ -58,7 +58,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         if self.head_form is HeadForm.COARSE_FIRST and (
             found := write_coarse_head(self, x, self.head)
         ):
-            products, self.coarse_group_size = found
+            products, self.coarse_head = found
             return products
         return super().linear(x, name)
 

@@ -9,7 +9,10 @@ for all logits alone, and for the largest the stored rows of those that may stil
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
+
+import numpy as np
 
 from composer.formats.quantization import Scheme
 
@@ -17,16 +20,16 @@ from ..checkpoints.modules import Module
 from .blocks import Symbol
 from .head_bounds import store_digits, store_packed_bounds
 from .int8_planes import (
+    PLANES,
     write_even_rows,
     write_joined_planes,
     write_packed_matmul,
     write_rounding_rest,
     write_sum_over_planes,
-    write_unpadded_products,
 )
 from .matmuls import MatmulMode, PackedMatmulBlocks
 
-ALL, SCORES, HIDDEN, REST = "all", "scores", "hidden", "rest"
+ALL, SCORES, WHOLE, HIDDEN, REST = "all", "scores", "whole", "hidden", "rest"
 Digit = tuple[Symbol, Symbol, Scheme]  # codes, scales and their packing
 
 
@@ -38,39 +41,52 @@ class HeadForm(Enum):
     LEFT_OUT = "left out"
 
 
-def write_coarse_head(nn: PackedMatmulBlocks, x: Symbol, head: Module) -> tuple[Symbol, int] | None:
-    """Multiply rows by a head, coarse products first; return them and the size of its groups.
+@dataclass(frozen=True)
+class CoarseHead:
+    """What a graph gives of a head: the size of its groups, and whether rows come in pairs."""
 
-    They are an output of the graph, before anything else is made of them. Return None for a head
-    that has no form for it.
+    group_size: int
+    in_pairs: bool
+
+    def products(self, rows: int, whole: bool) -> int:
+        """Return how many products some rows have: those of each plane where all are read."""
+        odd = rows % 2 if self.in_pairs else 0
+        return rows * (PLANES + odd) if whole else rows + odd
+
+
+def write_coarse_head(
+    nn: PackedMatmulBlocks, x: Symbol, head: Module
+) -> tuple[Symbol, CoarseHead] | None:
+    """Multiply rows by a head; return whole products, of no row where coarse ones are asked for.
+
+    The coarse ones are an output of the graph, as nothing else is made of them; where whole ones
+    are, they mean nothing. Return None for a head that has no form for it.
     """
     if size := head.digit_group_size:
         scheme, short = Scheme(8, size, "affine"), Scheme(4, size, "affine")
         names = store_digits(nn.weights, head, size)
         coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
         digits = [(coarse, steps[0], scheme), (fine, steps[1], scheme), (finest, steps[2], short)]
-        products = _write_nodes(nn, x, digits, head.shape)
-    elif head.scheme and nn.rows is MatmulMode.PLANES and "bias" not in head.parts:
-        size, name = head.scheme.group_size, head.path
-        digit = *nn.packed_parts(name, [head]), head.scheme
-        products = _write_nodes(nn, x, [digit], head.shape)
+        return _write_nodes(nn, x, digits, head)
+    if head.scheme and nn.rows is MatmulMode.PLANES and "bias" not in head.parts:
+        digit = *nn.packed_parts(head.path, [head]), head.scheme
         store_packed_bounds(nn.weights, head)
-        products = nn.with_offsets(products, x, name, [head])
-    else:
-        return None
-    nn.weights.model.node("Identity", [products.name], [SCORES])
-    nn.weights.model.add_output(SCORES, "float32", ["R", head.shape[0]])
-    return products, size
+        return _write_nodes(nn, x, [digit], head, nn.residual_offsets(head.path, [head]))
+    return None
 
 
 def _write_nodes(
-    nn: PackedMatmulBlocks, x: Symbol, digits: Sequence[Digit], shape: Sequence[int]
-) -> Symbol:
-    """Multiply rows by digits: coarse products, or whole ones where the input `all` is true.
+    nn: PackedMatmulBlocks,
+    x: Symbol,
+    digits: Sequence[Digit],
+    head: Module,
+    offsets: Symbol | None = None,
+) -> tuple[Symbol, CoarseHead]:
+    """Multiply rows by digits: coarse products, and whole ones where the input `all` is true.
 
     The rows and what their first plane leaves out are outputs of the graph.
     """
-    rows, width = shape
+    rows, width = head.shape
     first, *finer = digits
     scheme = first[2]
     count = nn.row_count(*(each[2] for each in digits))
@@ -93,20 +109,28 @@ def _write_nodes(
         rounded.add_output("plane", "float32", ["P", width])
     model.choose(ALL, planes, rounded, "given")
     given = Symbol("given", nn)
-    product = write_packed_matmul(nn, given, *first[:2], rows, width, scheme)
+    output = SCORES if offsets is None else ""
+    product = write_packed_matmul(nn, given, *first[:2], rows, width, scheme, output=output)
+    if offsets:
+        sums = nn.group_sums(x, size)
+        of_given = nn.group_sums(given, size)
+        nn.node("Gemm", of_given, offsets, product, output=SCORES, transB=1)
     with nn.weights.branch() as exact:
         total = product
         for each in finer:
             total = write_packed_matmul(nn, given, *each[:2], rows, width, each[2]) + total
         total = write_sum_over_planes(nn, nn.node("Reshape", total, by_row), count, rows)
-        exact.node("Identity", [total.name], ["whole"])
-        exact.add_output("whole", "float32", ["R", rows])
+        if offsets:
+            total = nn.node("Gemm", sums, offsets, total, transB=1)
+        exact.node("Identity", [total.name], ["all of them"])
+        exact.add_output("all of them", "float32", ["W", rows])
     with nn.weights.branch() as near:
-        single = write_unpadded_products(nn, product, count)
-        near.node("Identity", [single.name], ["near"])
-        near.add_output("near", "float32", ["R", rows])
-    model.choose(ALL, exact, near, "products")
+        near.node("Identity", [nn.constant(np.zeros((0, rows), np.float32)).name], ["none"])
+        near.add_output("none", "float32", ["W", rows])
+    model.choose(ALL, exact, near, WHOLE)
     for name, value in (HIDDEN, x), (REST, nn.reshape(rest, -1, width)):
         model.node("Identity", [value.name], [name])
         model.add_output(name, "float32", ["R", width])
-    return Symbol("products", nn)
+    model.add_output(SCORES, "float32", ["C", rows])
+    model.add_output(WHOLE, "float32", ["W", rows])
+    return Symbol(WHOLE, nn), CoarseHead(size, count is not None)

@@ -97,11 +97,12 @@ def write_packed_matmul(
     width: int,
     scheme: Scheme,
     accuracy: int = INT8,
+    output: str = "",
 ) -> Symbol:
     """Multiply by packed rows [N, K], codes around their middle; by INT8 x is rounded to int8."""
     return nn.node(
-        "MatMulNBits", x, codes, scales, domain=CONTRIB, K=width, N=rows, bits=scheme.bits,
-        block_size=scheme.group_size, accuracy_level=accuracy,
+        "MatMulNBits", x, codes, scales, domain=CONTRIB, output=output, K=width, N=rows,
+        bits=scheme.bits, block_size=scheme.group_size, accuracy_level=accuracy,
     )  # fmt: skip
 
 

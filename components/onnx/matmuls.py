@@ -55,9 +55,7 @@ class PackedMatmulBlocks(OnnxBlocks):
         rows: MatmulMode,
         in_pairs: Callable[[Scheme], bool],
     ) -> None:
-        names = []
-        for path, module in modules.items():
-            names += [f"{path}.{part}" for part in module.parts]
+        names = [f"{path}.{part}" for path, module in modules.items() for part in module.parts]
         super().__init__(weights, names, self._dense)
         self.modules = modules
         self.rows = rows
@@ -120,9 +118,7 @@ class PackedMatmulBlocks(OnnxBlocks):
         for module in modules:
             for piece in row_ranges(module):
                 cuts.append((module, *piece))
-        at_once = len(cuts)
-        if len(modules) == 1 and not bias:
-            at_once = 4
+        at_once = 4 if len(modules) == 1 and not bias else len(cuts)
         made = []
         for place, at in enumerate(range(0, len(cuts), at_once)):
             group = cuts[at : at + at_once]
@@ -157,7 +153,10 @@ class PackedMatmulBlocks(OnnxBlocks):
             product = write_packed_matmul(self, x, *stored, accuracy=FLOAT32)
         else:
             product = self._unpacked_product(x, *stored[:-1], scheme.group_size)
-        return self.with_offsets(product, x, name, modules)
+        offsets = self.residual_offsets(name, modules)
+        if offsets is None:
+            return product
+        return self.node("Gemm", self.group_sums(x, scheme.group_size), offsets, product, transB=1)
 
     def packed_parts(self, name: str, modules: Sequence[Module]) -> tuple[Symbol, Symbol]:
         """Add the codes and the scales of modules of one scheme, one after another."""
@@ -168,17 +167,14 @@ class PackedMatmulBlocks(OnnxBlocks):
         codes = self._packed_part(name, modules, "codes", "uint8", shape)
         return codes, self._packed_part(name, modules, "scales", "float32", (rows * groups,))
 
-    def with_offsets(
-        self, product: Symbol, x: Symbol, name: str, modules: Sequence[Module]
-    ) -> Symbol:
-        """Add to products by codes what the middle code stands for, where it is not 0."""
+    def residual_offsets(self, name: str, modules: Sequence[Module]) -> Symbol | None:
+        """Add what the middle code stands for in each group of modules, where it is not 0."""
         scheme, rows = modules[0].scheme, sum(module.shape[0] for module in modules)
         assert scheme is not None
         if scheme.mode == SYMMETRIC:
-            return product
+            return None
         shape = rows, modules[0].shape[1] // scheme.group_size
-        offset = self._packed_part(name, modules, "residual_offset", "float32", shape)
-        return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
+        return self._packed_part(name, modules, "residual_offset", "float32", shape)
 
     def _packed_part(
         self, name: str, modules: Sequence[Module], part: str, dtype: str, shape: Sequence[int]
@@ -233,7 +229,7 @@ class PackedMatmulBlocks(OnnxBlocks):
             self._made_groups[x.name, size] = self.reshape(x, 0, 1, -1, size)
         return self._made_groups[x.name, size]
 
-    def _sums(self, x: Symbol, size: int) -> Symbol:
+    def group_sums(self, x: Symbol, size: int) -> Symbol:
         """Sum each group of a row."""
         if (x.name, size) not in self._made_sums:
             groups = self._grouped(x, size)

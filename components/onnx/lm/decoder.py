@@ -13,7 +13,7 @@ from composer.generation.decoder import DecoderInput, SequenceState, run_to_end
 from composer.generation.sampler import most_likely
 
 from ...models.decoder import ParsedDecoder
-from ..head import ALL, HIDDEN, REST, SCORES
+from ..head import ALL, HIDDEN, REST, SCORES, WHOLE
 from ..lora import OnnxAdapters
 from .cache import CacheLayout, CacheStore, KvCache, RotaryTables
 from .graph import DecoderGraphs
@@ -55,6 +55,7 @@ class OnnxDecoder:
         self.layout = CacheLayout(self.sessions, graphs.caches, angles)
         self.row_nbytes = self.layout.row_nbytes
         self.shared: dict[tuple[str, ...], CacheStore] = {}
+        self.coarse_head = graphs.coarse_head
         self.winner: ExactGreedyHead | None = None
         if graphs.head_rows:
             self.winner = ExactGreedyHead(found.head, graphs.head_rows)
@@ -66,7 +67,7 @@ class OnnxDecoder:
         count, chunk = len(rows[EMBEDS]), min(self.chunk, AT_ONCE)
         logits = np.empty((count, self.vocabulary), np.float32)
         for start, end in DecoderInput(rows).parts(0, count, chunk):
-            outputs = self._outputs(end - start) | {"logits": logits[start:end]}
+            outputs = self._outputs(end - start, True) | {"logits": logits[start:end]}
             more = self._inputs(np.arange(end - start), True)
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
         return logits
@@ -93,7 +94,7 @@ class OnnxDecoder:
             for start, end in prompt.parts(0, begun, self.chunk):
                 cache.store.run(1, [cache], _slice_rows(rows, start, end), {}, {})
                 yield
-        outputs = self._outputs(1)
+        outputs = self._outputs(1, whole)
         for start, end in prompt.parts(begun, count, self.chunk):
             more = self._inputs(np.array([end - start - 1]), whole)
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
@@ -107,32 +108,27 @@ class OnnxDecoder:
             inputs[ALL] = np.array(whole)
         return inputs
 
-    def _outputs(self, rows: int) -> dict[str, np.ndarray]:
+    def _outputs(self, rows: int, whole: bool) -> dict[str, np.ndarray]:
         """Return memory for the outputs of so many chosen rows."""
-        widths = {"logits": self.vocabulary}
-        if self.winner:
-            width = self.winner.module.shape[1]
-            widths |= {SCORES: self.vocabulary, HIDDEN: width, REST: width}
-        return {name: np.empty((rows, width), np.float32) for name, width in widths.items()}
+        shapes = {"logits": (rows, self.vocabulary)}
+        if self.winner and self.coarse_head:
+            shapes[HIDDEN] = shapes[REST] = rows, self.winner.module.shape[1]
+            shapes[SCORES] = self.coarse_head.products(rows, whole), self.vocabulary
+            shapes["logits"] = shapes[WHOLE] = rows if whole else 0, self.vocabulary
+        return {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
 
     def _logits(
-        self,
-        outputs: Rows,
-        row: int,
-        inputs: Rows,
-        whole: bool,
-        asked: bool,
+        self, outputs: Rows, row: int, inputs: Rows, whole: bool, asked: bool
     ) -> np.ndarray | CoarseScores:
         """Return what the head gave for one of the chosen rows, and the row itself."""
         if self.winner is None:
             logits: np.ndarray = outputs["logits"][row]
             return logits
         return CoarseScores(
-            logits=outputs["logits"][row],
-            products=outputs[SCORES][row],
+            logits=outputs["logits"][row] if whole else None,
+            products=outputs[WHOLE if whole else SCORES][row],
             hidden=outputs[HIDDEN][row],
             rest=outputs[REST][row],
-            whole=whole,
             asked=asked,
             inputs={name: each.copy() for name, each in inputs.items()},
         )
@@ -190,7 +186,7 @@ class OnnxDecoder:
         found = [caches.index(state.cache) for state in states]
         asked = [isinstance(state.logits, CoarseScores) and state.logits.asked for state in states]
         whole = any(asked)
-        outputs = self._outputs(len(caches))
+        outputs = self._outputs(len(caches), whole)
         more = self._inputs(np.arange(len(caches)), whole)
         store.run(0, caches, _take_rows(rows, np.argsort(found).tolist()), more, outputs)
         for at, (state, place) in enumerate(zip(states, found, strict=True)):
@@ -212,12 +208,16 @@ class OnnxDecoder:
 
         Who wants all logits once wants them for each token.
         """
-        if isinstance(state.logits, CoarseScores) and not state.logits.whole:
+        found: np.ndarray | CoarseScores = state.logits
+        if not isinstance(found, CoarseScores):
+            return found
+        if found.logits is None:
             state.cache.length -= 1
-            run_to_end(self._advance(state, state.logits.inputs, whole=True))
-        found = state.logits
-        logits: np.ndarray = found.logits if isinstance(found, CoarseScores) else found
-        return logits
+            run_to_end(self._advance(state, found.inputs, whole=True))
+            found = state.logits
+        assert isinstance(found, CoarseScores)
+        assert found.logits is not None
+        return found.logits
 
     def retire(self, state: SequenceState) -> None:
         """Let the state go."""

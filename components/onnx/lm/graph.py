@@ -9,7 +9,7 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
-from ..head import HIDDEN, HeadForm
+from ..head import HIDDEN, CoarseHead, HeadForm
 from ..head_bounds import CoarseHeadBounds
 from ..lora import OnnxAdapters
 from ..matmuls import MatmulMode
@@ -31,7 +31,7 @@ class DecoderGraphs:
         self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
-        self.coarse_group_size: int | None = None
+        self.coarse_head: CoarseHead | None = None
         self.head_rows: CoarseHeadBounds | None = None
 
     def build(self, weights: WeightsLayout) -> None:
@@ -52,8 +52,8 @@ class DecoderGraphs:
         blocks, logits = self._write(weights, rows, head)
         if found.headed:
             weights.model.node("Identity", [logits.name], ["logits"])
-            weights.model.add_output("logits", "float32", ["R", table.rows])
-        if blocks.hidden and not blocks.coarse_group_size:
+            weights.model.add_output("logits", "float32", ["W", table.rows])
+        if blocks.hidden and not blocks.coarse_head:
             weights.model.node("Identity", [blocks.hidden.name], [HIDDEN])
             weights.model.add_output(HIDDEN, "float32", ["R", table.width])
         if rows is MatmulMode.PLANES:
@@ -62,9 +62,9 @@ class DecoderGraphs:
 
     def read_back(self, weights: WeightsLayout, folder: Path) -> None:
         """Read from the data file what is wanted of it beside the graphs."""
-        if self.coarse_group_size:
+        if self.coarse_head:
             self.head_rows = CoarseHeadBounds.read(
-                weights, folder, self.found.head, self.coarse_group_size
+                weights, folder, self.found.head, self.coarse_head.group_size
             )
 
     def _write(
@@ -82,7 +82,7 @@ class DecoderGraphs:
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches
-        self.coarse_group_size = blocks.coarse_group_size or self.coarse_group_size
+        self.coarse_head = blocks.coarse_head or self.coarse_head
         for file in blocks.reader.files.values():
             file.require_unchanged()
         return blocks, logits

@@ -17,16 +17,15 @@ from ..head_bounds import CoarseHeadBounds
 class CoarseScores:
     """What the graph gave for a row.
 
-    `products` [V] are the head's, coarse ones unless they are `whole`, of the row `hidden` [K],
-    whose first plane leaves out `rest` [K]; `logits` [V] is what is made of them, `inputs` what the
-    row was made from. Whole ones may not have been `asked`: those of others in a batch were.
+    `products` [V] are the head's of the row `hidden` [K], whose first plane leaves out `rest` [K];
+    `logits` [V] is what is made of whole ones, None of coarse ones, and `inputs` what the row was
+    made from. Whole ones may not have been `asked`: those of others in a batch were.
     """
 
-    logits: np.ndarray
+    logits: np.ndarray | None
     products: np.ndarray
     hidden: np.ndarray
     rest: np.ndarray
-    whole: bool
     asked: bool
     inputs: Mapping[str, np.ndarray]
 

@@ -185,13 +185,13 @@ def test_all_logits_are_as_near_as_float32_and_follow_coarse_ones(half):
     theirs = logits_of_torch(model)
     assert distance(lm.logits(lm.embed(IDS)), theirs) < 2e-6
     state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:9])}))
-    assert distance(state.logits.logits, theirs[8]) > 1e-4
+    assert distance(state.logits.products, theirs[8]) > 1e-4
     lm.decoder.step([state], [int(IDS[9])])
     for _ in range(2):
         assert distance(lm.decoder.logits(state), theirs[9]) < 2e-6
     assert state.cache.length == 10
     lm.decoder.step([state], [int(IDS[10])])
-    assert state.logits.whole
+    assert state.logits.logits is not None
     assert distance(lm.decoder.logits(state), theirs[10]) < 2e-6
     assert lm.decoder.greedy([state]) == [int(theirs[10].argmax())]
 
@@ -206,10 +206,10 @@ def test_all_logits_of_a_packed_head_follow_coarse_ones(home, name):
     hidden = lm.hidden(embeds).astype(np.float64)
     assert distance(wanted, (hidden @ table.T).astype(np.float32)) < 2e-6
     state = lm.decoder.prefill(DecoderInput({"embeds": lm.embed(IDS[:9])}))
-    assert distance(state.logits.logits, wanted[8]) > 1e-4
+    assert distance(state.logits.products, wanted[8]) > 1e-4
     assert distance(lm.decoder.logits(state), wanted[8]) < 2e-6
     lm.decoder.step([state], [int(IDS[9])])
-    assert state.logits.whole
+    assert state.logits.logits is not None
     assert distance(lm.decoder.logits(state), wanted[9]) < 2e-6
 
 
